@@ -1,0 +1,185 @@
+package module
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"runtime/pprof"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gsgi/gsgi/cshim/bridge"
+)
+
+// idleMax is how many dispatchers without work are kept, beside the two that
+// wait for the host.
+const idleMax = 64
+
+// pool is the dispatchers: goroutines that take requests from the submission
+// ring and run handlers themselves.
+//
+// A dispatcher is searching when it is on its way to the ring, serving when
+// it runs a handler, or it waits: at one of the bridge's two spots, where the
+// host can wake it, or in idle, where only another dispatcher can. The rule:
+// whoever is the last to stop searching arms a spot and then looks at the
+// ring once more, so that nothing that is submitted waits behind a handler.
+type pool struct {
+	g         *Gateway
+	searching atomic.Int32
+
+	mu      sync.Mutex
+	waiting [bridge.Spots]bool // somebody is at the spot
+	idle    []chan struct{}
+}
+
+// start begins a dispatcher that searches.
+func (p *pool) start() {
+	p.searching.Add(1)
+	p.g.b.Stats.Dispatchers.Add(1)
+	go p.run()
+}
+
+// run is the life of a dispatcher. A handler that ends the goroutine is
+// replaced by serve.
+func (p *pool) run() {
+	for {
+		i, events, ok := p.g.b.Pop()
+		switch {
+		case !ok:
+			if !p.wait() {
+				p.g.b.Stats.Dispatchers.Add(^uint64(0))
+				return
+			}
+		case events&bridge.SQNew != 0:
+			p.guard()
+			p.serve(i)
+			p.searching.Add(1)
+		case events != 0:
+			if x := p.g.live[i].Load(); x != nil {
+				x.look()
+			}
+		}
+	}
+}
+
+// guard is called before a handler is run, which may take for ever: somebody
+// else has to see to the ring.
+func (p *pool) guard() {
+	if p.searching.Add(-1) > 0 {
+		return
+	}
+	if !p.arm() || p.g.b.Waiting() {
+		p.recruit()
+	}
+}
+
+// arm makes the host wake somebody at the next submission. It is false when
+// nobody waits at a spot.
+func (p *pool) arm() bool {
+	if p.g.b.Armed() {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for spot, waiting := range p.waiting {
+		if waiting {
+			p.g.b.Arm(spot)
+			return true
+		}
+	}
+	return false
+}
+
+// recruit sends one more dispatcher searching.
+func (p *pool) recruit() {
+	p.mu.Lock()
+	n := len(p.idle)
+	if n == 0 {
+		p.mu.Unlock()
+		p.start()
+		return
+	}
+	c := p.idle[n-1]
+	p.idle = p.idle[:n-1]
+	p.mu.Unlock()
+	p.searching.Add(1)
+	p.g.b.Stats.Idle.Add(^uint64(0))
+	c <- struct{}{}
+}
+
+// wait is where a dispatcher that found the ring empty goes. It returns true
+// when it is searching again, false when it is not needed any more.
+func (p *pool) wait() bool {
+	p.mu.Lock()
+	for spot, waiting := range p.waiting {
+		if !waiting {
+			p.waiting[spot] = true
+			p.mu.Unlock()
+			p.waitAt(spot)
+			return true
+		}
+	}
+	// Both spots are taken, and one of them is armed or has been woken. Look
+	// once more before leaving, in case this was the last to search.
+	p.searching.Add(-1)
+	if p.g.b.Waiting() {
+		p.mu.Unlock()
+		p.searching.Add(1)
+		return true
+	}
+	if len(p.idle) >= idleMax {
+		p.mu.Unlock()
+		return false
+	}
+	c := make(chan struct{}, 1)
+	p.idle = append(p.idle, c)
+	p.mu.Unlock()
+	p.g.b.Stats.Idle.Add(1)
+	<-c
+	return true
+}
+
+// waitAt waits at a spot for the host.
+func (p *pool) waitAt(spot int) {
+	p.g.b.Stats.Idle.Add(1)
+	p.searching.Add(-1)
+	err := p.g.b.Wait(spot, p.g.refresh)
+	p.searching.Add(1)
+	p.g.b.Stats.Idle.Add(^uint64(0))
+	p.mu.Lock()
+	p.waiting[spot] = false
+	p.mu.Unlock()
+	p.g.b.Disarm(spot)
+	if err != nil {
+		panic(fmt.Sprintf("gsgi: waiting for requests: %v", err))
+	}
+}
+
+// serve runs the handler for the request in slot i.
+func (p *pool) serve(i uint32) {
+	x, err := p.g.take(i)
+	ended := false
+	defer func() {
+		if ended {
+			return
+		}
+		// The handler has panicked, or ended the goroutine by Goexit.
+		cause := recover()
+		x.finish(p.g.panicked(x, cause))
+		if cause == nil {
+			p.g.b.Stats.Dispatchers.Add(^uint64(0))
+			p.start()
+		}
+	}()
+	if err == nil {
+		p.g.handle(x)
+	} else {
+		p.g.Log(levelAlert, err.Error())
+	}
+	ended = true
+	pprof.SetGoroutineLabels(context.Background())
+	x.finish(err)
+}
+
+// stack is the trace of the panic that is being recovered.
+func stack() string { return string(debug.Stack()) }

@@ -1,0 +1,75 @@
+package module
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/gsgi/gsgi/cshim/bridge"
+)
+
+// entries are headers in packed form: cshim/gsgi.h, section 3.2.
+type entries struct {
+	data  []byte
+	count uint32
+}
+
+// entryMax is the length of the longest entry: one is never split.
+const entryMax = bridge.ChunkBytes - bridge.HeadSize
+
+// add packs a header that has been checked. It returns what is wrong with its
+// length, or "".
+func (e *entries) add(name, value string) string {
+	if len(name) > 0xffff || bridge.EntrySize+len(name)+len(value)+2 > entryMax {
+		return fmt.Sprintf("header %.64q of %d bytes is too long", name, len(name)+len(value))
+	}
+	var fixed [bridge.EntrySize]byte
+	fixed[0] = bridge.EntryHeader
+	binary.NativeEndian.PutUint16(fixed[2:], uint16(len(name)))
+	binary.NativeEndian.PutUint32(fixed[4:], uint32(len(value)))
+	e.data = append(e.data, fixed[:]...)
+	e.data = append(append(e.data, name...), 0)
+	e.data = append(append(e.data, value...), 0)
+	e.count++
+	return ""
+}
+
+func (e *entries) reset() { e.data, e.count = e.data[:0], 0 }
+
+// within is the length of the whole entries at the start of data that fit
+// into room bytes.
+func within(data []byte, room int) (n int) {
+	for n < len(data) {
+		e := data[n:]
+		size := bridge.EntrySize + int(binary.NativeEndian.Uint16(e[2:])) + 1 +
+			int(binary.NativeEndian.Uint32(e[4:])) + 1
+		if n+size > room {
+			break
+		}
+		n += size
+	}
+	return n
+}
+
+// head is a response head: gsgi_head_t and its entries.
+type head struct {
+	entries
+	status int
+	flags  uint16
+	length int64 // Content-Length, -1 when not known
+}
+
+func (h *head) size() int { return bridge.HeadSize + len(h.data) }
+
+// put writes gsgi_head_t to p.
+func (h *head) put(p []byte) {
+	flags := h.flags
+	if h.length >= 0 {
+		flags |= bridge.HeadLength
+	}
+	binary.NativeEndian.PutUint32(p, uint32(h.size()))
+	binary.NativeEndian.PutUint16(p[4:], uint16(h.status))
+	binary.NativeEndian.PutUint16(p[6:], flags)
+	binary.NativeEndian.PutUint64(p[8:], uint64(h.length))
+	binary.NativeEndian.PutUint32(p[16:], h.count)
+	binary.NativeEndian.PutUint32(p[20:], 0)
+}

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package module
+
+func duplicate(uintptr) int { return -1 }

@@ -1,0 +1,205 @@
+package module
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gsgi/gsgi/cshim/bridge"
+)
+
+// web is an exchange in the form of net/http, in one allocation.
+type web struct {
+	request  http.Request
+	url      url.URL
+	response response
+}
+
+func (x *Exchange) asWeb() *web {
+	if x.web == nil {
+		w := &web{}
+		w.response.x = x
+		w.response.header = make(http.Header, 4)
+		x.web = w
+		x.fill(&w.request, &w.url)
+	}
+	return x.web
+}
+
+func (w *web) removeForms() {
+	if w.request.MultipartForm != nil {
+		w.request.MultipartForm.RemoveAll()
+	}
+}
+
+// Request is the request as net/http's server would give it to a handler, but
+// for the path: that is the one that the server decided on, without the mount
+// point. It is built once.
+func (x *Exchange) Request() *http.Request { return &x.asWeb().request }
+
+// ResponseWriter is the response in the form of net/http.
+func (x *Exchange) ResponseWriter() http.ResponseWriter { return &x.asWeb().response }
+
+func (x *Exchange) fill(r *http.Request, u *url.URL) {
+	b := &x.block
+	r.Method = b.get(MetaMethod)
+	r.RequestURI = b.get(MetaURI)
+	x.fillURL(u)
+	r.URL = u
+	r.Proto = b.get(MetaProtocol)
+	r.ProtoMajor, r.ProtoMinor = int(x.proto/1000), int(x.proto%1000)
+	x.fillHeader(r)
+	r.Body = x.Body()
+	r.ContentLength = x.ContentLength()
+	r.RemoteAddr = remoteAddr(b)
+	if b.Scheme() == "https" && x.flags&bridge.ReqTLS != 0 {
+		r.TLS = tlsState(b)
+	}
+	*r = *r.WithContext(&x.ctx)
+}
+
+func (x *Exchange) fillURL(u *url.URL) {
+	b := &x.block
+	u.Path = b.PathInfo()
+	u.RawQuery = b.get(MetaQuery)
+	uri := b.get(MetaURI)
+	raw, _, query := strings.Cut(uri, "?")
+	u.ForceQuery = query && u.RawQuery == "" && strings.HasSuffix(uri, "?")
+	if strings.IndexByte(raw, '%') < 0 {
+		return
+	}
+	raw = strings.TrimPrefix(raw, b.get(MetaScriptName))
+	if path, err := url.PathUnescape(raw); err != nil || path != u.Path {
+		return
+	}
+	if u.EscapedPath() != raw {
+		u.RawPath = raw
+	}
+}
+
+// fillHeader makes the header map, all values in one slice. What net/http
+// keeps out of it is kept out: Host, Transfer-Encoding, Trailer.
+func (x *Exchange) fillHeader(r *http.Request) {
+	b := &x.block
+	r.Header = make(http.Header, b.headers)
+	values := make([]string, 0, b.headers)
+	chunked := x.flags&bridge.ReqChunked != 0
+	for name, value := range b.Headers() {
+		switch name {
+		case "Host":
+			if r.Host == "" {
+				r.Host = value
+			}
+			continue
+		case "Transfer-Encoding":
+			continue
+		case "Trailer":
+			if chunked {
+				declareTrailers(r, value)
+				continue
+			}
+		case "Content-Length":
+			if chunked {
+				continue
+			}
+		}
+		if had := r.Header[name]; had != nil {
+			r.Header[name] = append(had, value)
+			continue
+		}
+		values = append(values, value)
+		n := len(values)
+		r.Header[name] = values[n-1 : n : n]
+	}
+	if chunked && x.proto == 1001 {
+		r.TransferEncoding = []string{"chunked"}
+	}
+}
+
+func declareTrailers(r *http.Request, value string) {
+	for name := range strings.SplitSeq(value, ",") {
+		name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+		switch name {
+		case "", "Transfer-Encoding", "Trailer", "Content-Length":
+			continue
+		}
+		if r.Trailer == nil {
+			r.Trailer = make(http.Header)
+		}
+		r.Trailer[name] = nil
+	}
+}
+
+func remoteAddr(b *Block) string {
+	addr, ok := b.Meta(MetaRemoteAddr)
+	if !ok {
+		return "@" // as net/http gives for a unix socket
+	}
+	if b.meta[MetaRemotePort].len == 0 {
+		return net.JoinHostPort(addr, "0")
+	}
+	return net.JoinHostPort(addr, b.get(MetaRemotePort))
+}
+
+// tlsState is what the server tells of the client's connection.
+func tlsState(b *Block) *tls.ConnectionState {
+	s := &tls.ConnectionState{
+		HandshakeComplete:  true,
+		Version:            b.number(MetaTLSVersion),
+		CipherSuite:        b.number(MetaTLSCipher),
+		ServerName:         b.get(MetaTLSSNI),
+		NegotiatedProtocol: b.get(MetaTLSALPN),
+	}
+	_, s.DidResume = b.Meta(MetaTLSResumed)
+	for rest := []byte(b.get(MetaTLSClientCert)); len(rest) > 0; {
+		var p *pem.Block
+		if p, rest = pem.Decode(rest); p == nil {
+			break
+		}
+		if cert, err := x509.ParseCertificate(p.Bytes); err == nil {
+			s.PeerCertificates = append(s.PeerCertificates, cert)
+		}
+	}
+	if len(s.PeerCertificates) > 0 {
+		s.VerifiedChains = [][]*x509.Certificate{s.PeerCertificates}
+	}
+	return s
+}
+
+// httpHandler serves an http.Handler.
+type httpHandler struct {
+	h    http.Handler
+	srv  *http.Server
+	base context.Context
+}
+
+// HTTP makes a Handler of h; nil is http.DefaultServeMux. srv, which may be
+// nil, gives the handler when h is nil, BaseContext and ErrorLog, and is the
+// value of [http.ServerContextKey].
+func HTTP(h http.Handler, srv *http.Server) Handler {
+	if h == nil && srv != nil {
+		h = srv.Handler
+	}
+	if h == nil {
+		h = http.DefaultServeMux
+	}
+	hh := &httpHandler{h: h, srv: srv, base: context.Background()}
+	if srv != nil && srv.BaseContext != nil {
+		if base := srv.BaseContext(nil); base != nil {
+			hh.base = base
+		}
+	}
+	return hh
+}
+
+func (h *httpHandler) ServeGSGI(x *Exchange) {
+	x.ctx.base, x.ctx.srv = h.base, h.srv
+	w := x.asWeb()
+	h.h.ServeHTTP(&w.response, &w.request)
+	w.response.finish()
+}

@@ -1,0 +1,298 @@
+package module
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/gsgi/gsgi/cshim/bridge"
+)
+
+const sniffLen = 512
+
+// response is the http.ResponseWriter of an exchange.
+type response struct {
+	x        *Exchange
+	header   http.Header
+	wrote    bool
+	hasType  bool
+	encoded  bool
+	transfer string
+	trailers []string
+}
+
+var (
+	_ http.ResponseWriter = (*response)(nil)
+	_ http.Flusher        = (*response)(nil)
+	_ io.ReaderFrom       = (*response)(nil)
+	_ io.StringWriter     = (*response)(nil)
+)
+
+func (w *response) Header() http.Header { return w.header }
+
+// WriteHeader sets the status and takes the header as it is now. Codes below
+// 200, but 101, are sent at once and may be followed by others.
+func (w *response) WriteHeader(code int) {
+	w.x.out.mu.Lock()
+	defer w.x.out.mu.Unlock()
+	w.writeHeader(code)
+}
+
+func (w *response) writeHeader(code int) {
+	o := &w.x.out
+	if w.wrote {
+		frame := caller()
+		w.logf("http: superfluous response.WriteHeader call from %s (%s:%d)", frame.Function, frame.File, frame.Line)
+		return
+	}
+	if code < 100 || code > 999 {
+		panic(fmt.Sprintf("invalid WriteHeader code %v", code))
+	}
+	if code <= 199 && code != http.StatusSwitchingProtocols {
+		w.interim(code)
+		return
+	}
+	w.wrote = true
+	o.commit(code, w.contentLength())
+	w.pack(&o.head)
+	o.complete = w.complete
+}
+
+// contentLength takes the handler's own Content-Length.
+func (w *response) contentLength() int64 {
+	v := first(w.header, "Content-Length")
+	if v == "" {
+		return -1
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		w.logf("http: invalid Content-Length of %q", v)
+		return -1
+	}
+	return n
+}
+
+// pack takes the header into h.
+func (w *response) pack(h *head) {
+	for name, values := range w.header {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			continue
+		}
+		for _, value := range values {
+			if !w.own(h, name, value) {
+				continue
+			}
+			problem := checkHeader(name, value)
+			if problem == "" {
+				problem = h.add(name, value)
+			}
+			if problem != "" {
+				w.x.out.broken = problem
+			}
+		}
+	}
+	_, w.hasType = w.header["Content-Type"]
+	w.encoded = first(w.header, "Content-Encoding") != ""
+}
+
+// own says whether a header goes out as the handler set it. Framing and the
+// connection are the server's.
+func (w *response) own(h *head, name, value string) bool {
+	switch name {
+	case "Content-Length":
+		return false
+	case "Transfer-Encoding":
+		w.transfer = value
+		return false
+	case "Connection":
+		if hasToken(value, "close") {
+			h.flags |= bridge.HeadClose
+		}
+		return false
+	case "Trailer":
+		for key := range strings.SplitSeq(value, ",") {
+			w.trailers = append(w.trailers, http.CanonicalHeaderKey(strings.TrimSpace(key)))
+		}
+	case "Content-Type":
+		return h.status != http.StatusNotModified
+	}
+	return true
+}
+
+// complete adds what net/http adds just before the head goes out.
+func (w *response) complete(data []byte, done bool) {
+	o := &w.x.out
+	o.streamed = len(w.trailers) > 0 || w.transfer != ""
+	if bodyAllowed(o.head.status) && !w.hasType && !w.encoded && w.transfer == "" && len(data) > 0 {
+		o.add("Content-Type", http.DetectContentType(data[:min(len(data), sniffLen)]))
+	}
+}
+
+// interim sends an informational response.
+func (w *response) interim(code int) {
+	if code == http.StatusContinue {
+		return // the server's: it is sent when the body is first read
+	}
+	if w.x.out.writable(0) != nil {
+		return
+	}
+	h := head{status: code, length: -1}
+	w.pack(&h)
+	w.trailers, w.transfer = nil, ""
+	w.x.out.publishHeaders(bridge.ChunkInterim, &h)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	w.x.out.mu.Lock()
+	defer w.x.out.mu.Unlock()
+	if !w.wrote {
+		w.writeHeader(http.StatusOK)
+	}
+	return w.x.out.write(p)
+}
+
+func (w *response) WriteString(s string) (int, error) {
+	return w.Write(unsafe.Slice(unsafe.StringData(s), len(s)))
+}
+
+// Flush has the server send what was written so far.
+func (w *response) Flush() { _ = w.FlushError() }
+
+// FlushError is Flush for [http.ResponseController].
+func (w *response) FlushError() error {
+	w.x.out.mu.Lock()
+	defer w.x.out.mu.Unlock()
+	if !w.wrote {
+		w.writeHeader(http.StatusOK)
+	}
+	return w.x.out.flush()
+}
+
+// ReadFrom copies src into the response. A regular file goes out by its
+// descriptor, also when src limits it.
+func (w *response) ReadFrom(src io.Reader) (n int64, err error) {
+	w.x.out.mu.Lock()
+	sent := w.x.out.sent
+	w.x.out.mu.Unlock()
+	if !sent {
+		// Enough for the type to be sniffed, and the source proven to work.
+		n, err = io.CopyBuffer(writerOnly{w}, io.LimitReader(src, sniffLen), make([]byte, sniffLen))
+		if err != nil || n < sniffLen {
+			return n, err
+		}
+	}
+	m, handled, err := w.sendFile(src)
+	n += m
+	if handled {
+		return n, err
+	}
+	m, err = io.CopyBuffer(writerOnly{w}, src, make([]byte, 32<<10))
+	return n + m, err
+}
+
+func (w *response) sendFile(src io.Reader) (n int64, handled bool, err error) {
+	limit := int64(-1)
+	limited, ok := src.(*io.LimitedReader)
+	if ok {
+		src, limit = limited.R, limited.N
+	}
+	f, ok := src.(regularFile)
+	if !ok {
+		return 0, false, nil
+	}
+	w.x.out.mu.Lock()
+	n, handled, err = w.x.out.sendFile(f, limit)
+	w.x.out.mu.Unlock()
+	if limited != nil {
+		limited.N -= n
+	}
+	return n, handled, err
+}
+
+// EnableFullDuplex is for [http.ResponseController]: reading and writing at
+// the same time always works here.
+func (w *response) EnableFullDuplex() error { return nil }
+
+// finish is called when the handler has returned.
+func (w *response) finish() {
+	o := &w.x.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !w.wrote {
+		w.writeHeader(http.StatusOK)
+	}
+	w.sendTrailers()
+}
+
+// sendTrailers publishes what the handler set as trailers, declared before or
+// by http.TrailerPrefix.
+func (w *response) sendTrailers() {
+	var t head
+	add := func(name string, values []string) {
+		for _, value := range values {
+			if checkHeader(name, value) == "" {
+				t.add(name, value)
+			}
+		}
+	}
+	for _, name := range w.trailers {
+		add(name, w.header[name])
+	}
+	for name, values := range w.header {
+		if key, ok := strings.CutPrefix(name, http.TrailerPrefix); ok {
+			add(http.CanonicalHeaderKey(key), values)
+		}
+	}
+	o := &w.x.out
+	if t.count == 0 || o.muted || o.x.flags&bridge.ReqTrailers == 0 {
+		return
+	}
+	if !o.sent {
+		o.streamed = true
+		if o.sendHead(nil, true) != nil {
+			return
+		}
+	}
+	o.publishHeaders(bridge.ChunkTrailers, &t)
+}
+
+func (w *response) logf(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if srv := w.x.ctx.srv; srv != nil && srv.ErrorLog != nil {
+		srv.ErrorLog.Print(text)
+		return
+	}
+	w.x.log(bridge.LogError, text)
+}
+
+// caller is the first frame outside of this package.
+func caller() runtime.Frame {
+	pc := make([]uintptr, 16)
+	frames := runtime.CallersFrames(pc[:runtime.Callers(2, pc)])
+	for {
+		frame, more := frames.Next()
+		if !strings.HasPrefix(frame.Function, "github.com/gsgi/gsgi/module.") || !more {
+			return frame
+		}
+	}
+}
+
+func first(h http.Header, name string) string {
+	if v := h[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+func hasToken(list, token string) bool {
+	for v := range strings.SplitSeq(list, ",") {
+		if strings.EqualFold(strings.TrimSpace(v), token) {
+			return true
+		}
+	}
+	return false
+}
