@@ -1,0 +1,5 @@
+package cshim
+
+// #cgo CFLAGS: -std=gnu99 -Wall -Wextra
+// #include "gsgi.h"
+import "C"
