@@ -214,7 +214,7 @@ typedef int (*gsgi_probe_pt)(const gsgi_start_conf_t *conf);
  *             edge is the message.
  *   Without GSGI_REGION_RING there is no completion ring; a host thread waits
  *   on its own slot.  It sets cq_wait, checks cq_events again, and waits: in
- *   a futex on cq_events (GSGI_WAIT_FUTEX, FUTEX_PRIVATE_FLAG not used) or in
+ *   a futex on cq_wait (GSGI_WAIT_FUTEX, FUTEX_PRIVATE_FLAG not used) or in
  *   poll on cq_efd (GSGI_WAIT_POLL).  Go, after its fetch_or, wakes as
  *   exchange(cq_wait, 0) says.  All eventfds live as long as the process, so
  *   that a late write never meets another file.

@@ -43,10 +43,14 @@ type Exchange struct {
 	park   *parking
 	over   atomic.Bool
 
-	in  body
-	out output
-	web *web
+	in   body
+	out  output
+	web  *web
+	head [headRoom]byte // where the response's head begins to be packed
 }
+
+// headRoom is enough for the head of most responses.
+const headRoom = 384
 
 // parking is where a reader and a writer of a slot's request wait for news.
 // It belongs to the slot, for all its lives: a token that is left over wakes

@@ -43,6 +43,7 @@ var errCut = errors.New("gsgi: response given up")
 
 func (o *output) init(x *Exchange) {
 	o.x, o.head.length = x, -1
+	o.head.data = x.head[:0]
 }
 
 func bodyAllowed(status int) bool {

@@ -13,20 +13,23 @@ import (
 	"github.com/gsgi/gsgi/cshim/bridge"
 )
 
-// web is an exchange in the form of net/http, in one allocation.
+// noRequest is copied, with its context, for each request.
+var noRequest = new(http.Request)
+
+// web is an exchange in the form of net/http.
 type web struct {
-	request  http.Request
+	request  *http.Request
 	url      url.URL
 	response response
 }
 
 func (x *Exchange) asWeb() *web {
 	if x.web == nil {
-		w := &web{}
+		w := &web{request: noRequest.WithContext(&x.ctx)}
 		w.response.x = x
 		w.response.header = make(http.Header, 4)
 		x.web = w
-		x.fill(&w.request, &w.url)
+		x.fill(w.request, &w.url)
 	}
 	return x.web
 }
@@ -40,7 +43,7 @@ func (w *web) removeForms() {
 // Request is the request as net/http's server would give it to a handler, but
 // for the path: that is the one that the server decided on, without the mount
 // point. It is built once.
-func (x *Exchange) Request() *http.Request { return &x.asWeb().request }
+func (x *Exchange) Request() *http.Request { return x.asWeb().request }
 
 // ResponseWriter is the response in the form of net/http.
 func (x *Exchange) ResponseWriter() http.ResponseWriter { return &x.asWeb().response }
@@ -60,7 +63,6 @@ func (x *Exchange) fill(r *http.Request, u *url.URL) {
 	if b.Scheme() == "https" && x.flags&bridge.ReqTLS != 0 {
 		r.TLS = tlsState(b)
 	}
-	*r = *r.WithContext(&x.ctx)
 }
 
 func (x *Exchange) fillURL(u *url.URL) {
@@ -200,6 +202,6 @@ func HTTP(h http.Handler, srv *http.Server) Handler {
 func (h *httpHandler) ServeGSGI(x *Exchange) {
 	x.ctx.base, x.ctx.srv = h.base, h.srv
 	w := x.asWeb()
-	h.h.ServeHTTP(&w.response, &w.request)
+	h.h.ServeHTTP(&w.response, w.request)
 	w.response.finish()
 }

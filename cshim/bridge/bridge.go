@@ -111,8 +111,15 @@ func (b *Bridge) Pop() (i uint32, events uint32, ok bool) {
 
 // Waiting says whether the submission ring has something to take.
 func (b *Bridge) Waiting() bool {
-	head := b.SQHead.Load()
-	return b.sq[head&b.mask].seq.Load() == head+1
+	for {
+		head := b.SQHead.Load()
+		switch d := int32(b.sq[head&b.mask].seq.Load() - (head + 1)); {
+		case d == 0:
+			return true
+		case d < 0:
+			return false
+		}
+	}
 }
 
 // Ring tells the host of events on slot i and wakes it if it sleeps. After
@@ -152,7 +159,7 @@ func (b *Bridge) wakeWaiter(s *Slot) {
 	switch s.CQWait.Swap(WaitNone) {
 	case WaitFutex:
 		b.Stats.Wakes.Add(1)
-		futexWake(&s.CQEvents)
+		futexWake(&s.CQWait)
 	case WaitPoll:
 		b.Stats.Wakes.Add(1)
 		wake(s.CQEfd)
@@ -165,8 +172,8 @@ func (b *Bridge) freeSlot(i uint32, s *Slot) {
 	b.Drop(s.HeadChunk)
 	if s.Counted.Swap(0) != 0 {
 		b.InFlight.Add(^uint32(0))
+		b.Abandoned.Add(^uint32(0))
 	}
-	b.Abandoned.Add(^uint32(0))
 	b.SlotsUsed.Add(^uint32(0))
 	for {
 		top := b.SlotFree.Load()

@@ -45,6 +45,7 @@ type Host struct {
 	free  []uint32
 	logs  []Line
 	logMu sync.Mutex
+	saved []byte
 	stop  chan struct{}
 }
 
