@@ -80,6 +80,7 @@ func (g *Gateway) take(i uint32) (*Exchange, error) {
 	}
 	g.b.Stats.Requests.Add(1)
 	x.ctx = requestContext{x: x, base: g.base}
+	s.QueueUS = g.clock.since(s.SubmittedNS)
 	blockLen := int(s.BlockLen)
 	data := g.b.Block(s)
 	x.out.init(x)

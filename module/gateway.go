@@ -45,6 +45,7 @@ type Gateway struct {
 	b     *bridge.Bridge
 	pool  pool
 	base  context.Context
+	clock clock
 	live  []atomic.Pointer[Exchange]
 	parks []atomic.Pointer[parking]
 
@@ -107,6 +108,7 @@ func New(conf Config, base unsafe.Pointer) (*Gateway, error) {
 	}
 	g := newGateway(conf, InServer)
 	g.b = b
+	g.clock = newClock()
 	g.live = make([]atomic.Pointer[Exchange], b.NSlots)
 	g.parks = make([]atomic.Pointer[parking], b.NSlots)
 	g.pool.g = g
