@@ -46,11 +46,16 @@ type Exchange struct {
 	in   body
 	out  output
 	web  *web
-	head [headRoom]byte // where the response's head begins to be packed
+	head [headRoom]byte  // where the response's head begins to be packed
+	room [blockRoom]byte // for a short block
 }
 
-// headRoom is enough for the head of most responses.
-const headRoom = 384
+// What is enough for most responses, and for requests without many cookies,
+// is a part of the exchange and needs no allocation.
+const (
+	headRoom  = 384
+	blockRoom = 1024
+)
 
 // parking is where a reader and a writer of a slot's request wait for news.
 // It belongs to the slot, for all its lives: a token that is left over wakes
@@ -82,7 +87,7 @@ func (g *Gateway) take(i uint32) (*Exchange, error) {
 	x.ctx = requestContext{x: x, base: g.base}
 	s.QueueUS = g.clock.since(s.SubmittedNS)
 	blockLen := int(s.BlockLen)
-	data := g.b.Block(s)
+	data := g.b.Block(s, x.room[:])
 	x.out.init(x)
 	x.in.init(x, data[min(blockLen, len(data)):])
 	x.block.software = g.conf.Software

@@ -27,6 +27,19 @@ const (
 	InServer                  // a worker of a web server
 )
 
+// String is the name of the mode.
+func (m RunMode) String() string {
+	switch m {
+	case Standalone:
+		return "standalone"
+	case Checking:
+		return "checking"
+	case InServer:
+		return "in server"
+	}
+	return fmt.Sprintf("RunMode(%d)", int(m))
+}
+
 // Config is what the server starts the gateway with.
 type Config struct {
 	Entries      []string // that the server's configuration uses

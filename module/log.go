@@ -3,6 +3,7 @@ package module
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -36,6 +37,10 @@ func logLevel(l slog.Level) uint16 {
 func (g *Gateway) Log(level slog.Level, text string) { g.logLines(logLevel(level), 0, 0, text) }
 
 func (g *Gateway) logLines(level uint16, slot, gen uint32, text string) {
+	if g.b == nil { // Checking: the server reads standard error
+		fmt.Fprintln(os.Stderr, text)
+		return
+	}
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\r\n")
 		for len(line) > bridge.LogMax {

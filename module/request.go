@@ -75,7 +75,10 @@ func (x *Exchange) fillURL(u *url.URL) {
 	if strings.IndexByte(raw, '%') < 0 {
 		return
 	}
-	raw = strings.TrimPrefix(raw, b.get(MetaScriptName))
+	raw, ok := strings.CutPrefix(raw, b.get(MetaScriptName))
+	if !ok || !strings.HasPrefix(raw, "/") {
+		return
+	}
 	if path, err := url.PathUnescape(raw); err != nil || path != u.Path {
 		return
 	}

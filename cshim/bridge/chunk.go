@@ -79,13 +79,19 @@ func (b *Bridge) TakeIn(s *Slot) uint32 {
 }
 
 // Block copies a request's packed block, and its inline body behind it, out
-// of the slot and of the chunks that hold the rest, and frees those.
-func (b *Bridge) Block(s *Slot) []byte {
+// of the slot and of the chunks that hold the rest, and frees those. It uses
+// room if that is enough.
+func (b *Bridge) Block(s *Slot, room []byte) []byte {
 	inline := 0
 	if s.BodyKind == BodyInline {
 		inline = int(s.InlineLen)
 	}
-	buf := make([]byte, int(s.BlockLen)+inline)
+	buf := room
+	if size := int(s.BlockLen) + inline; size <= len(room) {
+		buf = room[:size:size]
+	} else {
+		buf = make([]byte, size)
+	}
 	n := copy(buf, b.Data(s))
 	for list := s.BlockChunk; list != 0; {
 		next := b.heads[list-1].Next.Load()
