@@ -1,0 +1,5 @@
+/*
+ * Copyright (C) The GSGI Authors
+ */
+
+void app_fault(void);
