@@ -1,0 +1,860 @@
+
+/*
+ * Copyright (C) The GSGI Authors
+ */
+
+
+#include <ngx_http_gsgi_module.h>
+
+#include <sched.h>
+
+
+#define NGX_HTTP_GSGI_BATCH         1024
+#define NGX_HTTP_GSGI_SLOTS_MIN     1024
+#define NGX_HTTP_GSGI_SLOTS_MAX     1048576
+#define NGX_HTTP_GSGI_CHUNKS        65536       /* 1 GiB of address space */
+#define NGX_HTTP_GSGI_CHUNKS_KEEP   128
+#define NGX_HTTP_GSGI_DRAIN_TICK    50
+#define NGX_HTTP_GSGI_DRAIN_YOUNG   5000
+#define NGX_HTTP_GSGI_LOG_PIECE     1400
+
+
+static ngx_int_t ngx_http_gsgi_create_worker(ngx_cycle_t *cycle,
+    ngx_http_gsgi_main_conf_t *gmcf);
+static ngx_int_t ngx_http_gsgi_start(ngx_cycle_t *cycle,
+    ngx_http_gsgi_worker_t *w, ngx_http_gsgi_main_conf_t *gmcf, char *err,
+    size_t errlen);
+static ngx_int_t ngx_http_gsgi_create_bridge(ngx_cycle_t *cycle,
+    ngx_http_gsgi_worker_t *w, char *err, size_t errlen);
+static ngx_int_t ngx_http_gsgi_add_connection(ngx_cycle_t *cycle,
+    ngx_http_gsgi_worker_t *w);
+static ngx_int_t ngx_http_gsgi_wrap_listening(ngx_cycle_t *cycle,
+    ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_accept(ngx_connection_t *c);
+static uint32_t ngx_http_gsgi_procs(ngx_cycle_t *cycle,
+    ngx_http_gsgi_main_conf_t *gmcf);
+
+static void ngx_http_gsgi_event_handler(ngx_event_t *ev);
+static ngx_int_t ngx_http_gsgi_completions(ngx_http_gsgi_worker_t *w);
+static ngx_int_t ngx_http_gsgi_read_log(ngx_http_gsgi_worker_t *w);
+static ngx_http_gsgi_ctx_t *ngx_http_gsgi_log_ctx(ngx_http_gsgi_worker_t *w,
+    gsgi_log_t *rec);
+static void ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_check_abandoned(ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_fail(ngx_http_gsgi_worker_t *w, const char *text);
+
+static void ngx_http_gsgi_drain(ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_drain_handler(ngx_event_t *ev);
+static ngx_uint_t ngx_http_gsgi_young(ngx_http_gsgi_worker_t *w);
+
+
+/*
+ * One for a process, as the Go runtime is: a reload of a single process must
+ * find it again.
+ */
+
+static ngx_http_gsgi_worker_t  *ngx_http_gsgi_worker;
+
+
+ngx_http_gsgi_worker_t *
+ngx_http_gsgi_get_worker(void)
+{
+    return ngx_http_gsgi_worker;
+}
+
+
+/* a failure here would be the end of the server, and never is returned */
+
+ngx_int_t
+ngx_http_gsgi_init_process(ngx_cycle_t *cycle)
+{
+    char                        err[GSGI_ERR_MAX];
+    ngx_http_gsgi_worker_t     *w;
+    ngx_http_gsgi_main_conf_t  *gmcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NGX_OK;
+    }
+
+    gmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_gsgi_module);
+
+    if (gmcf == NULL || gmcf->name.len == 0) {
+        return NGX_OK;
+    }
+
+    if (ngx_http_gsgi_create_worker(cycle, gmcf) != NGX_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "gsgi \"%V\": no memory for the application",
+                      &gmcf->name);
+        return NGX_OK;
+    }
+
+    w = ngx_http_gsgi_worker;
+
+    if (gmcf->error.len) {
+        ngx_http_gsgi_fail(w, (char *) gmcf->error.data);
+        return NGX_OK;
+    }
+
+    err[0] = '\0';
+
+    if (ngx_http_gsgi_start(cycle, w, gmcf, err, sizeof(err)) != NGX_OK) {
+        ngx_http_gsgi_fail(w, err);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gsgi_create_worker(ngx_cycle_t *cycle,
+    ngx_http_gsgi_main_conf_t *gmcf)
+{
+    ngx_uint_t               i;
+    ngx_pool_t              *pool;
+    gsgi_str_t              *entry, *from;
+    ngx_http_gsgi_worker_t  *w;
+
+    /* not of the cycle's pool: a single process lives longer */
+
+    pool = ngx_create_pool(4096, ngx_cycle->log);
+    if (pool == NULL) {
+        return NGX_ERROR;
+    }
+
+    w = ngx_pcalloc(pool, sizeof(ngx_http_gsgi_worker_t));
+    if (w == NULL) {
+        return NGX_ERROR;
+    }
+
+    w->pool = pool;
+    w->log = cycle->log;
+    w->figures = &w->no_figures;
+    w->concurrency = gmcf->concurrency;
+    w->queue = gmcf->queue;
+    w->queue_timeout = gmcf->queue_timeout;
+    w->start_timeout = gmcf->start_timeout;
+    w->load_time = ngx_current_msec;
+
+    ngx_queue_init(&w->waiting);
+    ngx_queue_init(&w->starved);
+
+    w->starved_event.handler = ngx_http_gsgi_body_starved;
+    w->starved_event.data = w;
+    w->starved_event.log = cycle->log;
+
+    w->drain_event.handler = ngx_http_gsgi_drain_handler;
+    w->drain_event.data = w;
+    w->drain_event.log = cycle->log;
+
+    w->name.len = gmcf->name.len;
+    w->name.data = ngx_pnalloc(pool, gmcf->name.len + 1);
+    if (w->name.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    (void) ngx_cpystrn(w->name.data, gmcf->name.data, gmcf->name.len + 1);
+
+    w->entries = ngx_array_create(pool, 4, sizeof(gsgi_str_t));
+    if (w->entries == NULL) {
+        return NGX_ERROR;
+    }
+
+    from = gmcf->entries.elts;
+
+    for (i = 0; i < gmcf->entries.nelts; i++) {
+
+        entry = ngx_array_push(w->entries);
+        if (entry == NULL) {
+            return NGX_ERROR;
+        }
+
+        entry->len = from[i].len;
+        entry->data = ngx_pnalloc(pool, from[i].len + 1);
+        if (entry->data == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy((void *) entry->data, from[i].data, from[i].len);
+    }
+
+    ngx_http_gsgi_worker = w;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gsgi_start(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
+    ngx_http_gsgi_main_conf_t *gmcf, char *err, size_t errlen)
+{
+    uint32_t  record, delay;
+
+    gsgi_child_signals(1);
+    gsgi_child_cloexec();
+
+    if (ngx_http_gsgi_wrap_listening(cycle, w) != NGX_OK) {
+        (void) ngx_cpystrn((u_char *) err, (u_char *) "no memory", errlen);
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_gsgi_create_bridge(cycle, w, err, errlen) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_http_gsgi_add_connection(cycle, w) != NGX_OK) {
+        (void) ngx_cpystrn((u_char *) err,
+                           (u_char *) "no connection for the application, "
+                           "see worker_connections", errlen);
+        return NGX_ERROR;
+    }
+
+    w->board = gmcf->board;
+
+    if (ngx_process == NGX_PROCESS_SINGLE) {
+        w->board = gsgi_parent_board_create(2);
+    }
+
+    if (w->board == NULL) {
+        (void) ngx_cpystrn((u_char *) err, (u_char *) "no memory", errlen);
+        return NGX_ERROR;
+    }
+
+    w->figures = gsgi_child_board_enter(w->board, &record, &delay);
+    w->load_time = ngx_current_msec + delay;
+
+    gmcf->launch.conf.worker = (ngx_process == NGX_PROCESS_WORKER)
+                               ? (uint32_t) ngx_worker : 0;
+    gmcf->launch.conf.procs = ngx_http_gsgi_procs(cycle, gmcf);
+
+    ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                  "gsgi \"%V\": loading \"%s\", build id \"%s\"",
+                  &gmcf->name, gmcf->image.path, gmcf->image.build_id);
+
+    if (delay) {
+        ngx_log_error(NGX_LOG_ERR, cycle->log, 0,
+                      "gsgi \"%V\": it ended the worker before this one, "
+                      "loading it in %uD ms", &gmcf->name, delay);
+    }
+
+    if (gsgi_child_app_start(&w->app, w->bridge, &gmcf->launch, delay, err,
+                             errlen)
+        != GSGI_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    /* the first completion is waited for from now on */
+
+    ngx_post_event(w->connection->read, &ngx_posted_events);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gsgi_create_bridge(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
+    char *err, size_t errlen)
+{
+    ngx_uint_t          n, slots;
+    gsgi_bridge_conf_t  conf;
+
+    slots = NGX_HTTP_GSGI_SLOTS_MIN;
+    n = cycle->connection_n + w->concurrency;
+
+    while (slots < n && slots < NGX_HTTP_GSGI_SLOTS_MAX) {
+        slots *= 2;
+    }
+
+    ngx_memzero(&conf, sizeof(gsgi_bridge_conf_t));
+
+    conf.flags = GSGI_REGION_RING;
+    conf.nslots = (uint32_t) slots;
+    conf.nchunks = NGX_HTTP_GSGI_CHUNKS;
+    conf.chunks_keep = NGX_HTTP_GSGI_CHUNKS_KEEP;
+
+    if (gsgi_child_bridge_create(&w->bridge, &conf, err, errlen) != GSGI_OK) {
+        w->bridge = NULL;
+        return NGX_ERROR;
+    }
+
+    w->region = gsgi_region(w->bridge);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gsgi_add_connection(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w)
+{
+    ngx_int_t          flags;
+    ngx_event_t       *rev;
+    ngx_connection_t  *c;
+
+    c = ngx_get_connection(w->region->host_efd, cycle->log);
+    if (c == NULL) {
+        return NGX_ERROR;
+    }
+
+    c->data = w;
+    c->number = ngx_atomic_fetch_add(ngx_connection_counter, 1);
+
+    /* idle connections are told when the worker is going to exit */
+
+    c->idle = 1;
+
+    rev = c->read;
+    rev->handler = ngx_http_gsgi_event_handler;
+    rev->log = cycle->log;
+
+    flags = (ngx_event_flags & NGX_USE_CLEAR_EVENT) ? NGX_CLEAR_EVENT
+                                                    : NGX_LEVEL_EVENT;
+
+    if (ngx_add_event(rev, NGX_READ_EVENT, flags) != NGX_OK) {
+        ngx_free_connection(c);
+        c->fd = (ngx_socket_t) -1;
+        return NGX_ERROR;
+    }
+
+    w->connection = c;
+
+    return NGX_OK;
+}
+
+
+/*
+ * Programs that the application starts must not inherit clients: accepted
+ * sockets are not close-on-exec.
+ */
+
+static ngx_int_t
+ngx_http_gsgi_wrap_listening(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w)
+{
+    ngx_uint_t        i;
+    ngx_listening_t  *ls;
+
+    w->listening = cycle->listening.elts;
+
+    w->handlers = ngx_pcalloc(w->pool, cycle->listening.nelts
+                                       * sizeof(ngx_connection_handler_pt));
+    if (w->handlers == NULL) {
+        return NGX_ERROR;
+    }
+
+    ls = cycle->listening.elts;
+
+    for (i = 0; i < cycle->listening.nelts; i++) {
+
+        if (ls[i].type != SOCK_STREAM || ls[i].handler == NULL) {
+            continue;
+        }
+
+        w->handlers[i] = ls[i].handler;
+        ls[i].handler = ngx_http_gsgi_accept;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_gsgi_accept(ngx_connection_t *c)
+{
+    ngx_http_gsgi_worker_t  *w;
+
+    w = ngx_http_gsgi_worker;
+
+    if (fcntl(c->fd, F_SETFD, FD_CLOEXEC) == -1) {
+        ngx_log_error(NGX_LOG_ALERT, c->log, ngx_errno,
+                      "fcntl(FD_CLOEXEC) failed");
+    }
+
+    w->handlers[c->listening - w->listening](c);
+}
+
+
+static uint32_t
+ngx_http_gsgi_procs(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf)
+{
+    cpu_set_t         set;
+    ngx_int_t         procs, cpus;
+    ngx_str_t        *env;
+    ngx_uint_t        i;
+    ngx_core_conf_t  *ccf;
+
+    if (gmcf->procs) {
+        return (uint32_t) gmcf->procs;
+    }
+
+    env = gmcf->env.elts;
+
+    for (i = 0; i < gmcf->env.nelts; i++) {
+        if (ngx_strncmp(env[i].data, "GOMAXPROCS=", 11) == 0) {
+            return 0;
+        }
+    }
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+
+    procs = ngx_ncpu / ngx_max(ccf->worker_processes, 1);
+    procs = ngx_max(procs, 2);
+
+    CPU_ZERO(&set);
+
+    if (sched_getaffinity(0, sizeof(cpu_set_t), &set) == 0) {
+        cpus = CPU_COUNT(&set);
+        procs = ngx_min(procs, cpus);
+    }
+
+    return (uint32_t) procs;
+}
+
+
+/* look at the completions when this turn of the event loop is over */
+
+void
+ngx_http_gsgi_post(ngx_http_gsgi_worker_t *w)
+{
+    if (w->running || w->connection->read->posted) {
+        return;
+    }
+
+    __atomic_store_n(&w->region->host_sleeping, 0, __ATOMIC_SEQ_CST);
+
+    ngx_post_event(w->connection->read, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_gsgi_event_handler(ngx_event_t *ev)
+{
+    uint64_t                 n;
+    ngx_connection_t        *c;
+    ngx_http_gsgi_worker_t  *w;
+
+    c = ev->data;
+    w = c->data;
+
+    if (c->close) {
+        c->close = 0;
+        w->forced |= c->error;
+        c->error = 0;
+
+        ngx_http_gsgi_drain(w);
+    }
+
+    if (!(ngx_event_flags & NGX_USE_CLEAR_EVENT)
+        && read(c->fd, &n, sizeof(uint64_t)) == -1
+        && ngx_errno != NGX_EAGAIN)
+    {
+        ngx_log_error(NGX_LOG_ALERT, ev->log, ngx_errno,
+                      "read() of eventfd failed");
+    }
+
+    w->running = 1;
+
+    do {
+        if (ngx_http_gsgi_completions(w) == NGX_AGAIN) {
+            ngx_post_event(ev, &ngx_posted_next_events);
+            break;
+        }
+
+    } while (gsgi_completion_sleep(w->bridge) != GSGI_OK);
+
+    w->running = 0;
+
+    ngx_http_gsgi_figure(w, in_flight,
+                         ngx_http_gsgi_load(&w->region->in_flight));
+    ngx_http_gsgi_figure(w, abandoned,
+                         ngx_http_gsgi_load(&w->region->abandoned));
+    ngx_http_gsgi_figure(w, active,
+                         ngx_http_gsgi_load(&w->region->slots_used));
+
+    ngx_http_gsgi_check_abandoned(w);
+    ngx_http_gsgi_check_signals(w);
+}
+
+
+/* NGX_AGAIN: there is more than one turn of the event loop should do */
+
+static ngx_int_t
+ngx_http_gsgi_completions(ngx_http_gsgi_worker_t *w)
+{
+    uint32_t              events;
+    ngx_uint_t            n;
+    gsgi_slot_t          *slot;
+    ngx_http_gsgi_ctx_t  *ctx;
+
+    for (n = 0; n < NGX_HTTP_GSGI_BATCH; n++) {
+
+        if (gsgi_completion_next(w->bridge, &slot, &events) != GSGI_OK) {
+            break;
+        }
+
+        ctx = (ngx_http_gsgi_ctx_t *) (uintptr_t) slot->host_data;
+
+        if (ctx) {
+            ngx_http_gsgi_completion(ctx, events);
+        }
+    }
+
+    if (ngx_http_gsgi_read_log(w) == NGX_AGAIN) {
+        n = NGX_HTTP_GSGI_BATCH;
+    }
+
+    ngx_http_gsgi_check_state(w);
+    ngx_http_gsgi_run_queue(w);
+
+    return (n == NGX_HTTP_GSGI_BATCH) ? NGX_AGAIN : NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gsgi_read_log(ngx_http_gsgi_worker_t *w)
+{
+    ngx_log_t            *log;
+    ngx_uint_t            n, level;
+    gsgi_log_t            rec;
+    ngx_http_gsgi_ctx_t  *ctx;
+    char                  text[GSGI_LOG_MAX + 1];
+
+    for (n = 0; n < NGX_HTTP_GSGI_BATCH; n++) {
+
+        if (gsgi_log_next(w->bridge, &rec, text) != GSGI_OK) {
+            return NGX_OK;
+        }
+
+        level = ngx_min(rec.level, NGX_LOG_DEBUG);
+        level = ngx_max(level, NGX_LOG_EMERG);
+
+        ctx = ngx_http_gsgi_log_ctx(w, &rec);
+        log = w->log;
+
+        if (ctx) {
+            log = ctx->request->connection->log;
+            ngx_http_set_log_request(log, ctx->request);
+        }
+
+        ngx_http_gsgi_log_text(level, log, &w->name, text);
+    }
+
+    return NGX_AGAIN;
+}
+
+
+static ngx_http_gsgi_ctx_t *
+ngx_http_gsgi_log_ctx(ngx_http_gsgi_worker_t *w, gsgi_log_t *rec)
+{
+    gsgi_slot_t  *slot;
+
+    if (rec->slot == 0 || rec->slot > w->region->nslots) {
+        return NULL;
+    }
+
+    slot = gsgi_slot_at(w->bridge, rec->slot - 1);
+
+    if (slot->gen != rec->gen) {
+        return NULL;
+    }
+
+    return (ngx_http_gsgi_ctx_t *) (uintptr_t) slot->host_data;
+}
+
+
+/* a line of nginx's log has less room than a line of an application's */
+
+void
+ngx_http_gsgi_log_text(ngx_uint_t level, ngx_log_t *log, ngx_str_t *name,
+    const char *text)
+{
+    size_t       len;
+    const char  *end;
+
+    while (*text) {
+        end = strchr(text, '\n');
+        len = end ? (size_t) (end - text) : ngx_strlen(text);
+        len = ngx_min(len, NGX_HTTP_GSGI_LOG_PIECE);
+
+        if (len) {
+            ngx_log_error(level, log, 0, "gsgi \"%V\": %*s", name, len, text);
+        }
+
+        text += len;
+
+        if (*text == '\n') {
+            text++;
+        }
+    }
+}
+
+
+static void
+ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w)
+{
+    uint32_t     state;
+    const char  *error;
+
+    state = ngx_http_gsgi_load(&w->region->app_state);
+
+    if (state == w->state) {
+        return;
+    }
+
+    w->state = state;
+    ngx_http_gsgi_figure(w, state, state);
+
+    switch (state) {
+
+    case GSGI_APP_READY:
+    case GSGI_APP_DRAINING:
+
+        if (!w->ready && !w->failed) {
+            w->ready = 1;
+
+            ngx_log_error(NGX_LOG_INFO, w->log, 0, "gsgi \"%V\": ready",
+                          &w->name);
+
+            ngx_http_gsgi_reset_queue(w);
+        }
+
+        break;
+
+    case GSGI_APP_FAILED:
+        error = gsgi_app_error(w->app);
+        ngx_http_gsgi_fail(w, error[0] ? error : "application has failed");
+        break;
+
+    case GSGI_APP_STOPPED:
+        ngx_http_gsgi_fail(w, "application has ended");
+        break;
+    }
+}
+
+
+static void
+ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w)
+{
+    int  signo;
+
+    if (w->signals_checked == ngx_time()) {
+        return;
+    }
+
+    w->signals_checked = ngx_time();
+
+    if (gsgi_signals_check(&signo)) {
+        ngx_log_error(NGX_LOG_WARN, w->log, 0,
+                      "gsgi \"%V\": application took the server's handler of "
+                      "signal %d, it has been given back",
+                      &w->name, signo);
+    }
+}
+
+
+/* handlers that never end: a new worker is the only cure */
+
+static void
+ngx_http_gsgi_check_abandoned(ngx_http_gsgi_worker_t *w)
+{
+    uint32_t  abandoned;
+
+    abandoned = ngx_http_gsgi_load(&w->region->abandoned);
+
+    if (w->replaced || w->draining || ngx_process != NGX_PROCESS_WORKER
+        || abandoned * 2 < w->concurrency || abandoned == 0)
+    {
+        return;
+    }
+
+    w->replaced = 1;
+
+    ngx_log_error(NGX_LOG_ERR, w->log, 0,
+                  "gsgi \"%V\": %uD handlers have not ended after their "
+                  "requests did, of %ui that may run: "
+                  "this worker is replaced",
+                  &w->name, abandoned, w->concurrency);
+
+    ngx_quit = 1;
+}
+
+
+static void
+ngx_http_gsgi_fail(ngx_http_gsgi_worker_t *w, const char *text)
+{
+    ngx_uint_t  expected;
+
+    expected = w->draining && w->state == GSGI_APP_STOPPED;
+
+    w->ready = 0;
+
+    if (w->failed) {
+        return;
+    }
+
+    w->failed = 1;
+
+    if (!expected) {
+        ngx_http_gsgi_log_text(NGX_LOG_EMERG, w->log, &w->name, text);
+    }
+
+    if (w->region) {
+        ngx_http_gsgi_run_queue(w);
+    }
+}
+
+
+/*
+ * The worker is going to exit.  It does so when no timer is left, and ours
+ * stays until the application has stopped.
+ */
+
+static void
+ngx_http_gsgi_drain(ngx_http_gsgi_worker_t *w)
+{
+    if (!w->draining) {
+        w->draining = 1;
+        w->drain_start = ngx_current_msec;
+
+        ngx_log_debug0(NGX_LOG_DEBUG_HTTP, w->log, 0, "http gsgi drain");
+    }
+
+    if (w->forced) {
+        gsgi_app_stop(w->app, NGX_HTTP_GSGI_STOP_LIMIT);
+    }
+
+    ngx_http_gsgi_drain_handler(&w->drain_event);
+}
+
+
+static void
+ngx_http_gsgi_drain_handler(ngx_event_t *ev)
+{
+    ngx_msec_t               now, limit;
+    ngx_core_conf_t         *ccf;
+    ngx_http_gsgi_worker_t  *w;
+
+    w = ev->data;
+    now = ngx_current_msec;
+
+    ngx_http_gsgi_check_state(w);
+
+    if (w->app == NULL || w->failed) {
+        return;
+    }
+
+    /* requests that have been accepted but not read yet come first */
+
+    if (!w->told
+        && (ngx_http_gsgi_young(w) == 0
+            || now - w->drain_start >= NGX_HTTP_GSGI_DRAIN_YOUNG))
+    {
+        w->told = 1;
+        gsgi_app_drain(w->app);
+    }
+
+    if (!w->told || w->nactive || w->nwaiting) {
+        w->drain_idle = now;
+    }
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                           ngx_core_module);
+
+    limit = ccf->shutdown_timeout ? ccf->shutdown_timeout
+                                  : NGX_HTTP_GSGI_DRAIN_LIMIT;
+
+    if (w->replaced || w->forced) {
+        limit = ngx_min(limit, NGX_HTTP_GSGI_STOP_LIMIT);
+    }
+
+    if (now - w->drain_idle >= limit) {
+        ngx_log_error(NGX_LOG_WARN, w->log, 0,
+                      "gsgi \"%V\": application has not stopped in %M ms",
+                      &w->name, limit);
+        return;
+    }
+
+    ngx_add_timer(ev, NGX_HTTP_GSGI_DRAIN_TICK);
+}
+
+
+/* clients that are connected and whose request is still to come */
+
+static ngx_uint_t
+ngx_http_gsgi_young(ngx_http_gsgi_worker_t *w)
+{
+    ngx_uint_t         i, n;
+    ngx_connection_t  *c;
+
+    n = 0;
+    c = ngx_cycle->connections;
+
+    for (i = 0; i < ngx_cycle->connection_n; i++) {
+
+        if (c[i].fd == (ngx_socket_t) -1
+            || c[i].read == NULL
+            || c[i].read->accept
+            || c[i].read->channel
+            || c[i].listening == NULL
+            || c[i].close)
+        {
+            continue;
+        }
+
+        if (c[i].requests == 0
+            || (w->request_handler
+                && c[i].read->handler != w->request_handler))
+        {
+            n++;
+        }
+    }
+
+    return n;
+}
+
+
+void
+ngx_http_gsgi_exit_process(ngx_cycle_t *cycle)
+{
+    uint32_t                 state;
+    ngx_connection_t        *c;
+    ngx_http_gsgi_worker_t  *w;
+
+    w = ngx_http_gsgi_worker;
+
+    if (w == NULL || w->bridge == NULL) {
+        return;
+    }
+
+    if (w->app) {
+        state = ngx_http_gsgi_load(&w->region->app_state);
+
+        if (state != GSGI_APP_STOPPED && state != GSGI_APP_FAILED) {
+            gsgi_app_stop(w->app, NGX_HTTP_GSGI_STOP_LIMIT);
+            (void) gsgi_app_wait(w->app, NGX_HTTP_GSGI_STOP_LIMIT);
+        }
+    }
+
+    (void) ngx_http_gsgi_read_log(w);
+
+    if (w->board && w->figures != &w->no_figures) {
+        gsgi_child_board_leave(w->board, w->figures);
+        w->figures = &w->no_figures;
+    }
+
+    /* the eventfd itself stays open for the library */
+
+    c = w->connection;
+
+    if (c) {
+        w->connection = NULL;
+
+        if (c->read->posted) {
+            ngx_delete_posted_event(c->read);
+        }
+
+        ngx_free_connection(c);
+        c->fd = (ngx_socket_t) -1;
+    }
+}
