@@ -1,0 +1,487 @@
+/*
+ * Copyright (C) The GSGI Authors
+ *
+ * The handler.  A request's thread is the pump between its client and its
+ * slot: it hands the request over, then waits for news of the application
+ * and of the client, until one of the two is done.
+ */
+
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "mod_gsgi.h"
+#include "apr_portable.h"
+
+APLOG_USE_MODULE(gsgi);
+
+#define GSGI_TIMEOUT    apr_time_from_sec(60)
+
+#define GSGI_FUTEX_MS   3       /* before the socket is looked at, too */
+#define GSGI_SLICE_MS   1000    /* between looks at the rest of the world */
+#define GSGI_BLIND_MS   50      /* the same, where there is no socket to poll */
+#define GSGI_IDLE_MS    10      /* then what httpd holds back is flushed */
+#define GSGI_RETRY_MS   5
+
+
+/*
+ * The end of an exchange
+ */
+
+void gsgi_exchange_release(gsgi_exchange_t *x, apr_uint32_t why)
+{
+    gsgi_slot_t *slot = x->slot;
+
+    if (!slot) {
+        return;
+    }
+
+    if (why && !x->released) {
+        gsgi_slot_tell(gsgi_child.bridge, slot, why);
+    }
+
+    x->slot = NULL;
+    gsgi_slot_release(gsgi_child.bridge, slot, x->released);
+
+    gsgi_queue_leave(x);
+    __atomic_fetch_sub(&gsgi_child.trail->running, 1, __ATOMIC_RELAXED);
+}
+
+int gsgi_exchange_aborted(gsgi_exchange_t *x)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, x->r, GSGI_LOGNO(0301)
+                  "the client has left");
+    gsgi_count(aborted, 1);
+    gsgi_exchange_release(x, GSGI_HOST_ABORT);
+    x->r->connection->aborted = 1;
+
+    return OK;
+}
+
+static int give_up(gsgi_exchange_t *x, apr_uint32_t why, int status)
+{
+    gsgi_exchange_release(x, why);
+
+    return status;
+}
+
+static int timed_out(gsgi_exchange_t *x, const char *directive,
+                     apr_interval_time_t limit)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, x->r, GSGI_LOGNO(0302)
+                  "%s: the application has not %s its response in %"
+                  APR_TIME_T_FMT " ms", directive,
+                  x->out.head_in ? "ended" : "begun", apr_time_as_msec(limit));
+    gsgi_count(timeouts, 1);
+
+    return give_up(x, GSGI_HOST_TIMEOUT, HTTP_GATEWAY_TIME_OUT);
+}
+
+
+/*
+ * The pump
+ */
+
+static int max_slice(gsgi_exchange_t *x)
+{
+    if (x->in.more) {
+        return 0;
+    }
+
+    if (x->in.again) {
+        return GSGI_RETRY_MS;
+    }
+
+    if (x->out.dirty || gsgi_response_pending(x)) {
+        return GSGI_IDLE_MS;
+    }
+
+    if (x->out.discard) {
+        return GSGI_SLICE_MS;
+    }
+
+    if (x->in.begun && !x->in.done && !x->in.full && x->fd == -1) {
+        return GSGI_RETRY_MS;
+    }
+
+    return x->fd == -1 || x->noisy ? GSGI_BLIND_MS : GSGI_SLICE_MS;
+}
+
+static int wait_ms(gsgi_exchange_t *x, apr_uint64_t now)
+{
+    apr_uint64_t left = max_slice(x) * GSGI_MILLISECOND;
+    apr_uint64_t head_by = x->out.head_in ? 0 : x->head_by;
+
+    if (head_by && head_by < now + left) {
+        left = head_by > now ? head_by - now : 0;
+    }
+
+    if (x->end_by && x->end_by < now + left) {
+        left = x->end_by > now ? x->end_by - now : 0;
+    }
+
+    return (int) ((left + GSGI_MILLISECOND - 1) / GSGI_MILLISECOND);
+}
+
+/* Returns whether the client's socket is ready. */
+static int wait_for_news(gsgi_exchange_t *x, apr_uint32_t *events)
+{
+    apr_uint64_t from = gsgi_clock();
+    int starved = gsgi_input_starved(x);
+    int fd = x->noisy || x->in.again || x->out.discard ? -1 : x->fd;
+    int ready = 0;
+
+    gsgi_slot_wait(gsgi_child.bridge, x->slot, gsgi_child.spin,
+                   GSGI_FUTEX_MS, fd, wait_ms(x, from), events, &ready);
+
+    if (starved && x->head_by) {
+        /* the handler waits for the client, not the client for it */
+        x->head_by += gsgi_clock() - from;
+    }
+
+    return ready;
+}
+
+/* Whether the client has closed its side for good, as far as one can know
+ * while it may be sending still. */
+static int has_hung_up(gsgi_exchange_t *x)
+{
+    struct pollfd pfd;
+    int unread = 0;
+
+    if (x->fd == -1) {
+        return x->r->connection->aborted;
+    }
+
+    pfd.fd = x->fd;
+    pfd.events = x->in.begun && !x->in.done ? 0 : POLLRDHUP;
+    pfd.revents = 0;
+
+    if (poll(&pfd, 1, 0) <= 0) {
+        return 0;
+    }
+
+    if ((pfd.revents & POLLRDHUP) && !x->in.done
+        && ioctl(x->fd, FIONREAD, &unread) == 0 && unread > 0) {
+        return (pfd.revents & (POLLHUP | POLLERR)) != 0;
+    }
+
+    return pfd.revents != 0;
+}
+
+static int look_at_client(gsgi_exchange_t *x, int ready)
+{
+    int reading = x->in.begun && !x->in.done;
+
+    if (reading) {
+        gsgi_input_pump(x);
+
+        if (x->in.error == HTTP_REQUEST_ENTITY_TOO_LARGE) {
+            return give_up(x, GSGI_HOST_ABORT,
+                           HTTP_REQUEST_ENTITY_TOO_LARGE);
+        }
+    }
+
+    if (x->out.discard) {
+        return GSGI_GOES_ON;
+    }
+
+    if ((ready || x->fd == -1 || x->noisy) && has_hung_up(x)) {
+        if (x->conf->ignore_client_abort != 1) {
+            return gsgi_exchange_aborted(x);
+        }
+
+        x->out.discard = 1;
+        return GSGI_GOES_ON;
+    }
+
+    /* the next request, or a body that nobody reads yet */
+    x->noisy = ready && !(reading && !x->in.full) ? 1
+               : x->noisy && !reading;
+
+    return GSGI_GOES_ON;
+}
+
+static int look_at_limits(gsgi_exchange_t *x)
+{
+    apr_uint64_t now = gsgi_clock();
+    apr_uint32_t state;
+
+    if (x->head_by && !x->out.head_in && now >= x->head_by) {
+        return timed_out(x, "GSGITimeout", x->conf->timeout != -1
+                                           ? x->conf->timeout : GSGI_TIMEOUT);
+    }
+
+    if (x->end_by && now >= x->end_by) {
+        return timed_out(x, "GSGIRequestTimeout", x->conf->request_timeout);
+    }
+
+    state = __atomic_load_n(&gsgi_child.region->app_state, __ATOMIC_SEQ_CST);
+
+    if (__atomic_load_n(&gsgi_child.stopping, __ATOMIC_SEQ_CST)
+        == GSGI_STOPPING_AT_ONCE || state == GSGI_APP_STOPPED) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, x->r, GSGI_LOGNO(0303)
+                      "the child process ends before the response");
+        return give_up(x, GSGI_HOST_STOP, HTTP_SERVICE_UNAVAILABLE);
+    }
+
+    return GSGI_GOES_ON;
+}
+
+static int take_news(gsgi_exchange_t *x, apr_uint32_t events)
+{
+    int rc;
+
+    if (events & GSGI_CQ_RELEASE) {
+        x->released = 1;
+    }
+
+    if (events & GSGI_CQ_READ) {
+        x->in.begun = x->in.kind == GSGI_BODY_STREAM;
+    }
+
+    rc = gsgi_response_take(x, events);
+
+    if (rc == GSGI_GOES_ON && (events & GSGI_CQ_CUT)) {
+        if (!x->out.head_out) {
+            gsgi_count(failed, 1);
+        }
+
+        rc = give_up(x, 0, HTTP_INTERNAL_SERVER_ERROR);
+    }
+
+    return rc;
+}
+
+static int pump(gsgi_exchange_t *x)
+{
+    apr_uint32_t events;
+    int ready;
+    int rc;
+
+    do {
+        events = 0;
+        ready = wait_for_news(x, &events);
+
+        if (events) {
+            rc = take_news(x, events);
+        }
+        else {
+            rc = ready ? GSGI_GOES_ON : gsgi_response_idle(x);
+        }
+
+        if (rc == GSGI_GOES_ON) {
+            rc = look_at_client(x, ready);
+        }
+
+        if (rc == GSGI_GOES_ON) {
+            rc = look_at_limits(x);
+        }
+    } while (rc == GSGI_GOES_ON);
+
+    return rc;
+}
+
+
+/*
+ * The beginning of an exchange
+ */
+
+static int client_socket(conn_rec *c)
+{
+    apr_socket_t *socket = c->master ? NULL : ap_get_conn_socket(c);
+    apr_os_sock_t fd = -1;
+
+    if (socket) {
+        apr_os_sock_get(&fd, socket);
+    }
+
+    return fd;
+}
+
+/* What the logs need of a request whose thread they do not run on. */
+static void note_owner(gsgi_exchange_t *x)
+{
+    request_rec *r = x->r;
+    gsgi_owner_t *owner;
+    gsgi_trail_t *trail = gsgi_child.trail;
+    const char *id = gsgi_environ_id(r);
+
+    owner = &gsgi_child.owners[gsgi_slot_index(gsgi_child.bridge, x->slot)];
+    owner->server = r->server;
+    apr_cpystrn(owner->client, r->useragent_ip, sizeof(owner->client));
+    apr_cpystrn(owner->id, id ? id : "-", sizeof(owner->id));
+    __atomic_store_n(&owner->gen, x->slot->gen, __ATOMIC_RELEASE);
+
+    apr_cpystrn(trail->youngest, r->the_request ? r->the_request : "",
+                sizeof(trail->youngest));
+    __atomic_fetch_add(&trail->running, 1, __ATOMIC_RELAXED);
+}
+
+static int submit(gsgi_exchange_t *x)
+{
+    gsgi_dir_conf *conf = x->conf;
+    int rc;
+
+    x->slot = gsgi_slot_get(gsgi_child.bridge);
+
+    if (!x->slot) {
+        apr_table_setn(x->r->err_headers_out, "Retry-After", "1");
+        gsgi_log_limited(x->r, GSGI_LIMITED_QUEUE,
+                         "too many of its requests are abandoned");
+        gsgi_count(rejected, 1);
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+
+    rc = gsgi_environ_pack(x);
+
+    if (rc != OK) {
+        if (x->slot->body_fd != -1) {
+            close(x->slot->body_fd);
+            x->slot->body_fd = -1;
+        }
+
+        gsgi_slot_put(gsgi_child.bridge, x->slot);
+        x->slot = NULL;
+        return rc;
+    }
+
+    note_owner(x);
+
+    x->submitted = gsgi_clock();
+    x->head_by = x->submitted + 1000 * (conf->timeout != -1 ? conf->timeout
+                                                            : GSGI_TIMEOUT);
+
+    gsgi_slot_submit(gsgi_child.bridge, x->slot);
+
+    return OK;
+}
+
+static int serve(gsgi_exchange_t *x)
+{
+    int rc;
+
+    if ((rc = gsgi_queue_ready(x)) != OK
+        || x->r->connection->aborted
+        || (rc = gsgi_queue_enter(x)) != OK
+        || x->r->connection->aborted
+        || (rc = submit(x)) != OK) {
+        gsgi_queue_leave(x);
+        return rc;
+    }
+
+    rc = pump(x);
+
+    gsgi_exchange_release(x, GSGI_HOST_ABORT);
+
+    if (rc != OK && x->out.head_out) {
+        gsgi_response_cut(x);
+        rc = OK;
+    }
+
+    gsgi_input_close(x);
+
+    return rc;
+}
+
+static const char *in_seconds(apr_pool_t *p, apr_uint64_t us)
+{
+    apr_uint64_t ms = us / 1000;
+
+    return apr_psprintf(p, "%" APR_UINT64_T_FMT ".%03d", ms / 1000,
+                        (int) (ms % 1000));
+}
+
+/* For %{gsgi_time}n and its like. */
+static void take_notes(gsgi_exchange_t *x, int rc)
+{
+    request_rec *r = x->r;
+    apr_table_t *notes = r->notes;
+    apr_uint64_t now = gsgi_clock();
+    apr_uint64_t waited = x->submitted ? x->submitted - x->begun
+                                       : now - x->begun;
+    int status = x->out.status ? x->out.status
+                 : ap_is_HTTP_VALID_RESPONSE(rc) ? rc : r->status;
+
+    apr_table_setn(notes, "gsgi_app",
+                   *x->target->entry
+                   ? apr_pstrcat(r->pool, x->target->app, ":",
+                                 x->target->entry, NULL)
+                   : x->target->app);
+    apr_table_setn(notes, "gsgi_status", apr_itoa(r->pool, status));
+    apr_table_setn(notes, "gsgi_time",
+                   in_seconds(r->pool, (now - x->begun) / 1000));
+    apr_table_setn(notes, "gsgi_queue_time",
+                   in_seconds(r->pool, waited / 1000 + x->queue_us));
+    apr_table_setn(notes, "gsgi_bytes_sent",
+                   apr_off_t_toa(r->pool, x->out.sent));
+}
+
+static int available(request_rec *r, gsgi_target_t *target)
+{
+    if (gsgi_child.bridge && target->index >= 0) {
+        return 1;
+    }
+
+    gsgi_log_limited(r, GSGI_LIMITED_FAILED,
+                     gsgi_child.bridge
+                     ? apr_psprintf(r->pool, "it has no entry \"%s\"",
+                                    target->entry)
+                     : gsgi_conf->failure ? gsgi_conf->failure
+                                          : "it was not started");
+    apr_table_setn(r->err_headers_out, "Retry-After", "1");
+
+    return 0;
+}
+
+int gsgi_handler(request_rec *r)
+{
+    gsgi_exchange_t x;
+    gsgi_target_t *target;
+    const char *script_name;
+    int rc;
+
+    if (!r->handler || strcmp(r->handler, GSGI_HANDLER)) {
+        return DECLINED;
+    }
+
+    target = gsgi_map_target(r, &script_name);
+
+    if (!target) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, GSGI_LOGNO(0304)
+                      "SetHandler " GSGI_HANDLER " needs a GSGIPass that says "
+                      "which application serves %s", r->uri);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (!available(r, target)) {
+        return HTTP_SERVICE_UNAVAILABLE;
+    }
+
+    memset(&x, 0, sizeof(x));
+    x.r = r;
+    x.conf = ap_get_module_config(r->per_dir_config, &gsgi_module);
+    x.target = target;
+    x.script_name = script_name;
+    x.fd = client_socket(r->connection);
+    x.original = r->status;
+    x.begun = gsgi_clock();
+
+    if (x.conf->request_timeout > 0) {
+        x.end_by = x.begun + 1000 * x.conf->request_timeout;
+    }
+
+    __atomic_fetch_add(&gsgi_child.active, 1, __ATOMIC_SEQ_CST);
+    gsgi_count(requests, 1);
+
+    rc = gsgi_input_open(&x);
+
+    if (rc == OK) {
+        rc = serve(&x);
+    }
+
+    take_notes(&x, rc);
+    __atomic_fetch_sub(&gsgi_child.active, 1, __ATOMIC_SEQ_CST);
+
+    return rc;
+}
