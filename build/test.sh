@@ -1,0 +1,210 @@
+#!/bin/bash
+# Usage: test.sh all | lint | STEP...
+#
+# Runs the tests, the quick ones first, and closes with how many passed and
+# failed.  Every step is a function step_NAME.  FUZZ_SECONDS is how long each
+# fuzz target runs.
+
+set -uo pipefail
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root" || exit 1
+
+out=$root/build/out
+go=$root/build/go.sh
+export FUZZ_SECONDS=${FUZZ_SECONDS:-5}
+export PATH=$PATH:/usr/sbin:/sbin
+
+staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.1
+# numbers of HTTP statuses are as good as their names
+checks=(-checks "inherit,-ST1013")
+
+lint=(format style vet staticcheck tidy darwin warnings)
+tests=(nocgo oldest arm64 c go race fuzz examples install run readme e2e)
+
+passed=0 failed=0 skipped=0
+failures=()
+
+# One check that is no go test.
+check() {
+    local name=$1 begin=$SECONDS
+    shift
+    if "$@" > "$out/test.log" 2>&1; then
+        printf 'ok\t%s\t%ds\n' "$name" $((SECONDS - begin))
+        passed=$((passed + 1))
+        return
+    fi
+    cat "$out/test.log"
+    printf 'FAIL\t%s\t%ds\n' "$name" $((SECONDS - begin))
+    failed=$((failed + 1))
+    failures+=("$name")
+}
+
+# go test in directory $1 with the rest as arguments.
+go_test() {
+    local dir=$1 p=0 f=1 s=0
+    shift
+    rm -f "$out/test.counts"
+    (cd "$dir" && "$go" test -json "$@" 2>&1) \
+        | awk -v counts="$out/test.counts" -f build/gotest.awk
+    read -r p f s < "$out/test.counts"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+    if ((f > 0)); then
+        failures+=("go test $* in ${dir#"$root"}")
+    fi
+}
+
+in_dir() {
+    local dir=$1
+    shift
+    (cd "$dir" && "$@")
+}
+
+nothing() {
+    local text
+    if ! text=$("$@") || [[ -n $text ]]; then
+        echo "$text"
+        return 1
+    fi
+}
+
+gofmt() {
+    "$("$go" env GOROOT)/bin/gofmt" -l cshim examples goapp module
+}
+
+step_format() {
+    check gofmt nothing gofmt
+}
+
+step_style() {
+    check style build/style.sh
+}
+
+step_vet() {
+    check 'go vet' "$go" vet ./...
+    check 'go vet, examples' in_dir examples "$go" vet ./...
+}
+
+step_staticcheck() {
+    check staticcheck "$go" run $staticcheck "${checks[@]}" ./...
+    check 'staticcheck, examples' in_dir examples "$go" run $staticcheck "${checks[@]}" ./...
+}
+
+step_tidy() {
+    check 'go mod tidy' nothing "$go" mod tidy -diff
+    check 'go mod tidy, examples' in_dir examples nothing "$go" mod tidy -diff
+}
+
+step_darwin() {
+    GOOS=darwin check 'go vet for darwin' "$go" vet ./goapp/... ./module/...
+}
+
+step_warnings() {
+    check 'warnings of the C compiler' build/warnings.sh
+}
+
+step_nocgo() {
+    CGO_ENABLED=0 check 'build without cgo' "$go" build ./...
+    CGO_ENABLED=0 go_test . ./goapp/... ./module/...
+}
+
+# The Go that go.mod names, which may have to be fetched.
+step_oldest() {
+    local version
+    version=go$(sed -n 's/^go //p' go.mod)
+    GOTOOLCHAIN=$version check "build with $version" "$go" build ./...
+    GOTOOLCHAIN=$version check "vet with $version" "$go" vet ./...
+}
+
+step_arm64() {
+    export GOARCH=arm64
+    CGO_ENABLED=0 check 'build for arm64 without cgo' "$go" build ./...
+    CGO_ENABLED=1 CC=aarch64-linux-gnu-gcc \
+        check 'application library for arm64' in_dir examples \
+        "$go" build -buildmode=c-shared -o "$out/arm64/hello.so" ./hello
+    unset GOARCH
+    CC=aarch64-linux-gnu-gcc check 'host half for arm64' build/warnings.sh host
+}
+
+step_c() {
+    local dir
+    for dir in cshim/host/test cshim/host/test_loader; do
+        check "$dir" make -C "$dir" check
+        check "$dir with sanitizers" make -C "$dir" check-asan
+    done
+}
+
+step_go() {
+    go_test . ./...
+}
+
+step_race() {
+    go_test . -race ./module/... ./goapp/... ./cshim/bridgetest/...
+}
+
+step_fuzz() {
+    local package targets target
+    for package in $("$go" list ./...); do
+        targets=$("$go" test -list '^Fuzz' "$package" | grep '^Fuzz')
+        for target in $targets; do
+            check "$target" "$go" test -run '^$' -fuzz "^$target\$" \
+                -fuzztime "${FUZZ_SECONDS}s" "$package"
+        done
+    done
+    for dir in cshim/host/test cshim/host/test_loader; do
+        check "$dir fuzz" make -C "$dir" fuzz
+    done
+}
+
+step_examples() {
+    local packages
+    packages=$(cd examples && "$go" list ./... | grep -v /examples/e2e)
+    # shellcheck disable=SC2086 # a list
+    go_test examples $packages
+}
+
+step_install() {
+    check 'make install' build/test-install.sh
+}
+
+step_run() {
+    check 'make run' build/test-run.sh
+}
+
+step_readme() {
+    check 'what the README says' build/test-readme.sh
+}
+
+step_e2e() {
+    go_test examples -timeout 15m ./e2e/...
+}
+
+close() {
+    local f
+    echo
+    for f in "${failures[@]}"; do
+        echo "failed: $f"
+    done
+    if ((skipped > 0)); then
+        echo "$skipped skipped"
+    fi
+    echo "$passed passed, $failed failed"
+    ((failed == 0))
+}
+
+main() {
+    local steps step
+    case $* in
+    all) steps=("${lint[@]}" "${tests[@]}") ;;
+    lint) steps=("${lint[@]}") ;;
+    *) steps=("$@") ;;
+    esac
+    mkdir -p "$out"
+    for step in "${steps[@]}"; do
+        echo "== $step"
+        "step_$step"
+    done
+    close
+}
+
+main "$@"
