@@ -545,7 +545,9 @@ typedef struct {
 #define GSGI_META_TLS_ALPN        20
 #define GSGI_META_TLS_CLIENT_CERT 21    /* PEM chain, leaf first, verified */
 #define GSGI_META_TLS_RESUMED     22    /* "1" */
-#define GSGI_META_MAX             23
+#define GSGI_META_LOCAL_PORT      23    /* where SERVER_ADDR was connected, if
+                                           that is not SERVER_PORT */
+#define GSGI_META_MAX             24
 
 /* gsgi_head_t.flags */
 #define GSGI_HEAD_LENGTH  0x1           /* content_length is valid */
@@ -553,7 +555,7 @@ typedef struct {
                                            close */
 
 typedef struct {
-    uint32_t  len;                      /* of all pieces, this struct included */
+    uint32_t  len;                      /* of all pieces, with this struct */
     uint16_t  status;                   /* 100 .. 999 */
     uint16_t  flags;                    /* GSGI_HEAD_* */
     int64_t   content_length;

@@ -37,6 +37,7 @@ const (
 	MetaTLSALPN
 	MetaTLSClientCert
 	MetaTLSResumed
+	MetaLocalPort
 	metaMax
 )
 

@@ -76,7 +76,11 @@ func (c *requestContext) localAddr() net.Addr {
 	if !ok {
 		return &net.UnixAddr{Net: "unix"}
 	}
-	port, _ := strconv.Atoi(b.get(MetaServerPort))
+	text, ok := b.Meta(MetaLocalPort)
+	if !ok {
+		text = b.get(MetaServerPort)
+	}
+	port, _ := strconv.Atoi(text)
 	return &net.TCPAddr{IP: net.ParseIP(addr), Port: port}
 }
 

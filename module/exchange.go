@@ -161,7 +161,13 @@ func (x *Exchange) ContentLength() int64 {
 	if x.flags&bridge.ReqChunked != 0 {
 		return -1
 	}
-	return x.length
+	if _, said := x.block.Header("Content-Length"); said {
+		return x.length
+	}
+	if x.in.kind == bridge.BodyNone {
+		return 0
+	}
+	return -1
 }
 
 // Log writes to the server's error log, with this request's id.

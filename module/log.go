@@ -53,12 +53,17 @@ func (g *Gateway) logLines(level uint16, slot, gen uint32, text string) {
 	}
 }
 
+// inherited keeps the process's own files alive. Left to the garbage collector
+// they would be closed, and the server's error log would go to whatever is
+// opened next as descriptor 2: a client's connection.
+var inherited = [...]*os.File{os.Stdin, os.Stdout, os.Stderr}
+
 // Redirect makes what the application writes by os.Stdout, os.Stderr, package
 // log and slog's default logger reach the server's error log. Descriptors 1
 // and 2 stay what they are: the trace of a crash takes no detour.
 func (g *Gateway) Redirect() {
-	os.Stdout = g.pipe(bridge.LogNotice, os.Stdout)
-	os.Stderr = g.pipe(bridge.LogError, os.Stderr)
+	os.Stdout = g.pipe(bridge.LogNotice, inherited[1])
+	os.Stderr = g.pipe(bridge.LogError, inherited[2])
 	slog.SetDefault(slog.New(newSlogHandler(g)))
 	log.SetFlags(0)
 	log.SetOutput(lineWriter{g, bridge.LogError})

@@ -57,6 +57,9 @@ func (x *Exchange) fill(r *http.Request, u *url.URL) {
 	r.Proto = b.get(MetaProtocol)
 	r.ProtoMajor, r.ProtoMinor = int(x.proto/1000), int(x.proto%1000)
 	x.fillHeader(r)
+	if u.Host != "" {
+		r.Host = u.Host
+	}
 	r.Body = x.Body()
 	r.ContentLength = x.ContentLength()
 	r.RemoteAddr = remoteAddr(b)
@@ -70,9 +73,12 @@ func (x *Exchange) fillURL(u *url.URL) {
 	u.Path = b.PathInfo()
 	u.RawQuery = b.get(MetaQuery)
 	uri := b.get(MetaURI)
+	if uri != "" && uri[0] != '/' && uri != "*" {
+		uri = x.absolute(u, uri)
+	}
 	raw, _, query := strings.Cut(uri, "?")
 	u.ForceQuery = query && u.RawQuery == "" && strings.HasSuffix(uri, "?")
-	if strings.IndexByte(raw, '%') < 0 {
+	if plain(raw) {
 		return
 	}
 	raw, ok := strings.CutPrefix(raw, b.get(MetaScriptName))
@@ -85,6 +91,33 @@ func (x *Exchange) fillURL(u *url.URL) {
 	if u.EscapedPath() != raw {
 		u.RawPath = raw
 	}
+}
+
+// absolute takes scheme and host from a target in absolute form (RFC 9112,
+// section 3.2.2), and returns the rest.
+func (x *Exchange) absolute(u *url.URL, uri string) string {
+	scheme, rest, ok := strings.Cut(uri, "://")
+	if !ok {
+		return uri
+	}
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	u.Scheme, u.Host = strings.ToLower(scheme), rest[:end]
+	return rest[end:]
+}
+
+// plain says whether a path is as url.URL would write it, by its looks.
+func plain(path string) bool {
+	for i := range len(path) {
+		c := path[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			c == '/' || c == '-' || c == '.' || c == '_' || c == '~') {
+			return false
+		}
+	}
+	return true
 }
 
 // fillHeader makes the header map, all values in one slice. What net/http
@@ -124,6 +157,26 @@ func (x *Exchange) fillHeader(r *http.Request) {
 	if chunked && x.proto == 1001 {
 		r.TransferEncoding = []string{"chunked"}
 	}
+	r.Close = x.closing(r.Header)
+	if v := r.Header["Pragma"]; x.proto < 2000 && len(v) > 0 && v[0] == "no-cache" && r.Header["Cache-Control"] == nil {
+		r.Header["Cache-Control"] = []string{"no-cache"}
+	}
+}
+
+// closing says whether the client's connection ends with this request.
+func (x *Exchange) closing(h http.Header) bool {
+	if x.proto >= 2000 {
+		return false
+	}
+	for _, v := range h["Connection"] {
+		if hasToken(v, "close") {
+			return true
+		}
+		if x.proto < 1001 && hasToken(v, "keep-alive") {
+			return false
+		}
+	}
+	return x.proto < 1001
 }
 
 func declareTrailers(r *http.Request, value string) {

@@ -2,16 +2,18 @@
  * The host's half of GSGI: what a server module links to carry requests to an
  * application library.  Server-neutral C; no Go, no nginx, no httpd.
  *
- *   gsgi_elf.c     checks a library's file without loading it
- *   gsgi_image.c   a sealed private copy of it
- *   gsgi_probe.c   runs it in a throw-away child
- *   gsgi_loader.c  loads it into the worker, starts, drains and stops it
- *   gsgi_signal.c  keeps the server's signals the server's
- *   gsgi_bridge.c  region, slots, chunks, rings, wake-ups
- *   gsgi_pack.c    writes the request block
- *   gsgi_head.c    reads the response head
- *   gsgi_board.c   figures of all workers, in memory that they share
- *   gsgi_status.c  the status page
+ *   gsgi_elf.c, gsgi_elf_check.c      checks a library's file unloaded
+ *   gsgi_image.c                      a sealed private copy of it
+ *   gsgi_probe.c, _child.c, _text.c   runs it in a throw-away child
+ *   gsgi_library.c                    dlopen, constructors, symbols
+ *   gsgi_loader.c                     starts, drains and stops it in a worker
+ *   gsgi_signal.c                     keeps the server's signals the server's
+ *   gsgi_bridge.c, _ring.c, _slot.c, _chunk.c, _wait.c, _log.c
+ *                                     the region: see gsgi.h, section 2
+ *   gsgi_pack.c                       writes the request block
+ *   gsgi_head.c                       reads the response head
+ *   gsgi_board.c                      figures of all workers, in shared memory
+ *   gsgi_status.c                     the status page
  *
  * Names say where a function may run: gsgi_parent_* in the master or parent,
  * before any fork of a worker, gsgi_child_* in the worker at its start, the
@@ -169,9 +171,9 @@ int gsgi_completion_sleep(gsgi_bridge_t *b);
 
 /*
  * Without GSGI_REGION_RING: waits for news of the thread's own slot.  Spins
- * for spin_ns, then waits in a futex for futex_ms, then (fd != -1) polls fd for POLLIN | POLLRDHUP
- * together with the slot's eventfd, until timeout_ms (-1: none) have passed
- * in all.
+ * for spin_ns, then waits in a futex for futex_ms, then (fd != -1) polls fd
+ * for POLLIN | POLLRDHUP together with the slot's eventfd, until timeout_ms
+ * (-1: none) have passed in all.
  * Returns GSGI_OK with the news taken (*events_out not 0); GSGI_AGAIN when
  * the time has passed; with *fd_ready_out set when fd became readable or hung
  * up (events may be 0 then, result GSGI_OK).
@@ -238,7 +240,8 @@ typedef struct {
 void gsgi_pack_init(gsgi_pack_t *p, gsgi_bridge_t *b, gsgi_slot_t *slot);
 void gsgi_pack_meta(gsgi_pack_t *p, uint8_t id, const void *data, size_t len);
 
-/* The name is written in canonical form (http.CanonicalHeaderKey). */
+/* The name is written in canonical form (http.CanonicalHeaderKey), the value
+ * without blanks around it (RFC 9110, section 5.5). */
 void gsgi_pack_header(gsgi_pack_t *p, const void *name, size_t nlen,
     const void *value, size_t vlen);
 void gsgi_pack_param(gsgi_pack_t *p, const void *name, size_t nlen,
@@ -297,7 +300,7 @@ typedef struct gsgi_app_s  gsgi_app_t;
  * /proc/<pid>/fd/<image fd>, the library's constructors with argv and envp,
  * gsgi_start.  launch and what it points to must stay.  Before, it wraps the
  * server's signal handlers (gsgi_child_signals).  A failure moves the
- * region's app_state to GSGI_APP_FAILED (stored by the loader's thread) and wakes the host;
+ * region's app_state to GSGI_APP_FAILED, and wakes the host;
  * gsgi_app_error has the text.  delay: milliseconds to wait before loading,
  * for a library that has just killed its worker.
  */

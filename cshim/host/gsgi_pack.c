@@ -230,10 +230,18 @@ gsgi_pack_meta(gsgi_pack_t *p, uint8_t id, const void *data, size_t len)
 }
 
 
+#define gsgi_is_blank(c)  ((c) == ' ' || (c) == '\t')
+
+
 void
 gsgi_pack_header(gsgi_pack_t *p, const void *name, size_t nlen,
     const void *value, size_t vlen)
 {
+    const u_char  *v;
+
+    for (v = value; vlen && gsgi_is_blank(*v); v++, vlen--) { }
+    for ( /* void */ ; vlen && gsgi_is_blank(v[vlen - 1]); vlen--) { }
+
     if (gsgi_pack_entry(p, GSGI_ENTRY_HEADER, 0, nlen, vlen) != GSGI_OK) {
         return;
     }
@@ -241,7 +249,7 @@ gsgi_pack_header(gsgi_pack_t *p, const void *name, size_t nlen,
     gsgi_pack_name(p, name, nlen);
 
     if (p->rc == GSGI_OK) {
-        gsgi_pack_bytes(p, value, vlen);
+        gsgi_pack_bytes(p, v, vlen);
     }
 }
 
