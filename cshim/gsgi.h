@@ -219,13 +219,14 @@ typedef int (*gsgi_probe_pt)(const gsgi_start_conf_t *conf);
  *   exchange(cq_wait, 0) says.  All eventfds live as long as the process, so
  *   that a late write never meets another file.
  *
- * 2.5 Chunks.  Free chunks are a stack with a tag against ABA:
- *   chunk_free = tag << 32 | (index + 1), linked by gsgi_chunk_head_t.next;
- *   when it is empty a fresh index is taken from chunk_fresh (fetch-add,
- *   below nchunks).  chunks_idle counts the stack; a side that frees one
- *   while chunks_idle >= chunks_keep first gives its memory back
- *   (MADV_DONTNEED).  Slots: likewise with slot_free, slot_fresh, and the
- *   slot's next.
+ * 2.5 Chunks.  Free chunks are two stacks with a tag against ABA:
+ *   chunk_free = tag << 32 | (index + 1), linked by gsgi_chunk_head_t.next,
+ *   whose chunks keep their memory, and chunk_cold, whose have given it back.
+ *   To take: from chunk_free, else from chunk_cold, else a fresh index from
+ *   chunk_fresh (below nchunks).  To free: while chunks_warm < chunks_keep to
+ *   chunk_free, else to chunk_cold after MADV_DONTNEED.  chunks_warm counts
+ *   chunk_free, chunks_idle both.  Slots: likewise with slot_free, slot_fresh,
+ *   and the slot's next, but they keep their memory.
  *
  * 2.6 Lists.  in_list and out_list are stacks of published chunks: the
  *   producer links and pushes by compare-and-swap (index + 1), the consumer
@@ -306,6 +307,8 @@ typedef struct {
     uint64_t  chunk_free __attribute__((aligned(64)));      /* [both] */
     uint32_t  chunk_fresh;                                  /* [both] */
     uint32_t  chunks_idle;                                  /* [both] */
+    uint64_t  chunk_cold;                                   /* [both] */
+    uint32_t  chunks_warm;                                  /* [both] */
     uint64_t  slot_free __attribute__((aligned(64)));       /* [both] */
     uint32_t  slot_fresh;                                   /* [host] */
     uint32_t  slots_used;                                   /* [both] */
@@ -531,7 +534,8 @@ typedef struct {
 #define GSGI_META_PROTOCOL         6    /* "HTTP/1.1" */
 #define GSGI_META_SCHEME           7    /* "http", "https" */
 #define GSGI_META_SERVER_NAME      8
-#define GSGI_META_SERVER_PORT      9
+#define GSGI_META_SERVER_PORT      9    /* where the connection arrived (RFC
+                                           3875, section 4.1.15) */
 #define GSGI_META_SERVER_ADDR     10
 #define GSGI_META_REMOTE_ADDR     11    /* no brackets for IPv6 */
 #define GSGI_META_REMOTE_PORT     12
@@ -545,9 +549,7 @@ typedef struct {
 #define GSGI_META_TLS_ALPN        20
 #define GSGI_META_TLS_CLIENT_CERT 21    /* PEM chain, leaf first, verified */
 #define GSGI_META_TLS_RESUMED     22    /* "1" */
-#define GSGI_META_LOCAL_PORT      23    /* where SERVER_ADDR was connected, if
-                                           that is not SERVER_PORT */
-#define GSGI_META_MAX             24
+#define GSGI_META_MAX             23
 
 /* gsgi_head_t.flags */
 #define GSGI_HEAD_LENGTH  0x1           /* content_length is valid */

@@ -65,6 +65,10 @@ func guest(conf *C.gsgi_start_conf_t) {
 	if conf.memory_limit > 0 {
 		debug.SetMemoryLimit(int64(conf.memory_limit))
 	}
+	// When the worker crashes, the log has the trace of every goroutine.
+	if os.Getenv("GOTRACEBACK") == "" {
+		debug.SetTraceback("all")
+	}
 	// A closed standard error must not end the worker.
 	signal.Ignore(syscall.SIGPIPE)
 	// A wrong argument is an error of the application, not the worker's end.

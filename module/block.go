@@ -37,7 +37,6 @@ const (
 	MetaTLSALPN
 	MetaTLSClientCert
 	MetaTLSResumed
-	MetaLocalPort
 	metaMax
 )
 

@@ -76,11 +76,7 @@ func (c *requestContext) localAddr() net.Addr {
 	if !ok {
 		return &net.UnixAddr{Net: "unix"}
 	}
-	text, ok := b.Meta(MetaLocalPort)
-	if !ok {
-		text = b.get(MetaServerPort)
-	}
-	port, _ := strconv.Atoi(text)
+	port, _ := strconv.Atoi(b.get(MetaServerPort))
 	return &net.TCPAddr{IP: net.ParseIP(addr), Port: port}
 }
 

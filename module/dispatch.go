@@ -147,9 +147,9 @@ func (p *pool) waitAt(spot int) {
 	p.searching.Add(1)
 	p.g.b.Stats.Idle.Add(^uint64(0))
 	p.mu.Lock()
+	p.g.b.Disarm(spot) // here: the next at the spot arms it again
 	p.waiting[spot] = false
 	p.mu.Unlock()
-	p.g.b.Disarm(spot)
 	if err != nil {
 		panic(fmt.Sprintf("gsgi: waiting for requests: %v", err))
 	}

@@ -163,6 +163,7 @@ func (g *Gateway) Attach(entry string, h Handler) error {
 		}
 	}
 	if g.complete() && g.b.AppState.Load() == bridge.AppStarting {
+		g.figures()
 		g.b.SetState(bridge.AppReady)
 	}
 	return nil
@@ -356,6 +357,7 @@ func (g *Gateway) chunk(x *Exchange) (uint32, error) {
 		if i, ok := g.b.GetChunk(); ok {
 			return i, nil
 		}
+		x.out.ring() // the host can only free what it knows of
 		if x.gone() {
 			return 0, ErrGone
 		}

@@ -21,11 +21,6 @@ func ValidateHeader(name, value string) string {
 	if problem := checkHeader(name, value); problem != "" {
 		return problem
 	}
-	for i := range len(value) {
-		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return fmt.Sprintf("header %q has a control character in its value %q", name, value)
-		}
-	}
 	if isHopByHop(name) {
 		return fmt.Sprintf("header %q belongs to the connection, which is the server's", name)
 	}
@@ -79,7 +74,7 @@ func checkHeader(name, value string) string {
 		return fmt.Sprintf("header name %q is not a token", name)
 	}
 	for i := range len(value) {
-		if c := value[i]; c == '\r' || c == '\n' || c == 0 {
+		if c := value[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return fmt.Sprintf("header %q has a control character in its value %q", name, value)
 		}
 	}

@@ -25,6 +25,7 @@ type output struct {
 	closed    bool
 	muted     bool // the response has no body: HEAD, 204, 304
 	cut       bool // given up by the handler
+	surplus   bool // more than the Content-Length was written
 	streamed  bool // no Content-Length, although it is known at the end
 	events    uint32
 	inline    int    // bytes in the slot
@@ -106,6 +107,10 @@ func (o *output) writable(n int) error {
 	case o.head.status != 0 && !bodyAllowed(o.head.status) && n > 0:
 		return http.ErrBodyNotAllowed
 	case o.head.length >= 0 && o.written+int64(n) > o.head.length:
+		if !o.surplus {
+			o.surplus = true
+			o.report(fmt.Errorf("gsgi: surplus refused, Content-Length is %d: %w", o.head.length, http.ErrContentLength))
+		}
 		return http.ErrContentLength
 	}
 	return nil
@@ -219,6 +224,8 @@ func (o *output) sendHead(first []byte, done bool) error {
 		o.inline = 0
 	}
 	s := o.x.s
+	o.x.b.Drop(s.HeadChunk) // of an attempt that failed half-way
+	s.HeadChunk = 0
 	s.BodyOff, s.BodyLen = 0, uint32(o.inline)
 	data := o.x.b.Data(s)
 	at := (o.inline + 7) &^ 7

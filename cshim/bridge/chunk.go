@@ -1,18 +1,30 @@
 package bridge
 
-import "unsafe"
+import (
+	"sync/atomic"
+	"unsafe"
+)
 
 // GetChunk takes a free chunk. ok is false when all are in use.
 func (b *Bridge) GetChunk() (i uint32, ok bool) {
+	if i, ok = b.popChunk(&b.ChunkFree); ok {
+		b.ChunksWarm.Add(^uint32(0))
+	} else if i, ok = b.popChunk(&b.ChunkCold); !ok {
+		return b.freshChunk()
+	}
+	b.ChunksIdle.Add(^uint32(0))
+	return i, true
+}
+
+func (b *Bridge) popChunk(stack *atomic.Uint64) (i uint32, ok bool) {
 	for {
-		top := b.ChunkFree.Load()
+		top := stack.Load()
 		if uint32(top) == 0 {
-			return b.freshChunk()
+			return 0, false
 		}
 		i = uint32(top) - 1
 		next := b.heads[i].Next.Load()
-		if b.ChunkFree.CompareAndSwap(top, (top>>32+1)<<32|uint64(next)) {
-			b.ChunksIdle.Add(^uint32(0))
+		if stack.CompareAndSwap(top, (top>>32+1)<<32|uint64(next)) {
 			return i, true
 		}
 	}
@@ -32,14 +44,17 @@ func (b *Bridge) freshChunk() (uint32, bool) {
 
 // PutChunk frees a chunk that the caller owns.
 func (b *Bridge) PutChunk(i uint32) {
-	if b.ChunksIdle.Load() >= b.ChunksKeep {
-		discard(b.Chunk(i))
-	}
+	stack := &b.ChunkFree
 	b.ChunksIdle.Add(1)
+	if b.ChunksWarm.Add(1) > b.ChunksKeep {
+		b.ChunksWarm.Add(^uint32(0))
+		discard(b.Chunk(i))
+		stack = &b.ChunkCold
+	}
 	for {
-		top := b.ChunkFree.Load()
+		top := stack.Load()
 		b.heads[i].Next.Store(uint32(top))
-		if b.ChunkFree.CompareAndSwap(top, (top>>32+1)<<32|uint64(i+1)) {
+		if stack.CompareAndSwap(top, (top>>32+1)<<32|uint64(i+1)) {
 			return
 		}
 	}

@@ -204,7 +204,9 @@ type Region struct {
 	ChunkFree    atomic.Uint64
 	ChunkFresh   atomic.Uint32
 	ChunksIdle   atomic.Uint32
-	_            [48]byte
+	ChunkCold    atomic.Uint64
+	ChunksWarm   atomic.Uint32
+	_            [36]byte
 	SlotFree     atomic.Uint64
 	SlotFresh    atomic.Uint32
 	SlotsUsed    atomic.Uint32

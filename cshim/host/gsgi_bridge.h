@@ -43,6 +43,8 @@ struct gsgi_bridge_s {
 #define GSGI_PRIV_GONE    0     /* the host has let go, RELEASE not taken */
 #define GSGI_PRIV_ACKED   1     /* out_acked when a writer was last looked at */
 #define GSGI_PRIV_TOTAL   2     /* announced length of a packed body, + 1 */
+#define GSGI_PRIV_HEAD    3     /* GSGI_CQ_HEAD has been taken */
+#define GSGI_PRIV_EARLY   4     /* list of chunks that came before it */
 
 #define gsgi_ringed(b)  ((b)->region->flags & GSGI_REGION_RING)
 
@@ -57,6 +59,10 @@ uint32_t gsgi_fresh_next(uint32_t *fresh, uint32_t limit);
 /* Submission: sets bits in sq_events, rings and wakes where that is due. */
 void gsgi_ring_submit(gsgi_bridge_t *b, gsgi_slot_t *slot, uint32_t old);
 int gsgi_ring_empty(gsgi_bridge_t *b);
+void gsgi_wake_library(gsgi_region_t *r);
+
+/* Takes the news of a slot. */
+uint32_t gsgi_slot_news(gsgi_slot_t *slot);
 
 /* Gives back all that hangs on the slot, and the slot. */
 void gsgi_slot_free(gsgi_bridge_t *b, gsgi_slot_t *slot);

@@ -41,6 +41,14 @@ gsgi_chunk_get(gsgi_bridge_t *b)
                        sizeof(gsgi_chunk_head_t));
 
     if (n != 0) {
+        gsgi_sub(&r->chunks_warm, 1);
+
+    } else {
+        n = gsgi_stack_pop(&r->chunk_cold, (u_char *) b->heads,
+                           sizeof(gsgi_chunk_head_t));
+    }
+
+    if (n != 0) {
         gsgi_sub(&r->chunks_idle, 1);
 
     } else {
@@ -66,21 +74,28 @@ gsgi_chunk_get(gsgi_bridge_t *b)
 }
 
 
-/* chunks_idle is raised first, so that it never falls below the truth. */
+/* The counts are raised first, so that they never fall below the truth. */
 void
 gsgi_chunk_put(gsgi_bridge_t *b, uint32_t index)
 {
+    uint64_t       *stack;
     gsgi_region_t  *r;
 
     r = b->region;
+    stack = &r->chunk_free;
 
-    if (gsgi_add(&r->chunks_idle, 1) >= r->chunks_keep) {
+    gsgi_add(&r->chunks_idle, 1);
+
+    if (gsgi_add(&r->chunks_warm, 1) >= r->chunks_keep) {
+        gsgi_sub(&r->chunks_warm, 1);
+        stack = &r->chunk_cold;
+
         (void) madvise(gsgi_chunk_data(b, index), GSGI_CHUNK_BYTES,
                        MADV_DONTNEED);
     }
 
-    gsgi_stack_push(&r->chunk_free, (u_char *) b->heads,
-                    sizeof(gsgi_chunk_head_t), index);
+    gsgi_stack_push(stack, (u_char *) b->heads, sizeof(gsgi_chunk_head_t),
+                    index);
 }
 
 
@@ -104,8 +119,9 @@ gsgi_chunk_drop(gsgi_bridge_t *b, uint32_t list)
 }
 
 
-uint32_t
-gsgi_out_take(gsgi_bridge_t *b, gsgi_slot_t *slot)
+/* What is published now, oldest first. */
+static uint32_t
+gsgi_out_list(gsgi_bridge_t *b, gsgi_slot_t *slot)
 {
     uint32_t            list, next, first;
     gsgi_chunk_head_t  *head;
@@ -128,6 +144,48 @@ gsgi_out_take(gsgi_bridge_t *b, gsgi_slot_t *slot)
     }
 
     return first;
+}
+
+
+/* The field that refers to the first chunk after those that match. */
+static uint32_t *
+gsgi_out_skip(gsgi_bridge_t *b, uint32_t *link, int all)
+{
+    while (*link != 0
+           && (all || b->heads[*link - 1].kind == GSGI_CHUNK_INTERIM))
+    {
+        link = &b->heads[*link - 1].next;
+    }
+
+    return link;
+}
+
+
+/*
+ * The library publishes the first chunks of a body before it rings for the
+ * head: only informational responses are given out until that has come.
+ */
+uint32_t
+gsgi_out_take(gsgi_bridge_t *b, gsgi_slot_t *slot)
+{
+    uint32_t  list, early, *rest;
+
+    list = gsgi_out_list(b, slot);
+    early = (uint32_t) slot->reserved1[GSGI_PRIV_EARLY];
+
+    if (early) {
+        gsgi_store(gsgi_out_skip(b, &early, 1), list);
+        list = early;
+        slot->reserved1[GSGI_PRIV_EARLY] = 0;
+    }
+
+    if (list && !slot->reserved1[GSGI_PRIV_HEAD]) {
+        rest = gsgi_out_skip(b, &list, 0);
+        slot->reserved1[GSGI_PRIV_EARLY] = *rest;
+        gsgi_store(rest, 0);
+    }
+
+    return list;
 }
 
 

@@ -84,7 +84,7 @@ gsgi_ring_pop(gsgi_cell_t *ring, uint32_t size, uint32_t *head,
 }
 
 
-static void
+void
 gsgi_wake_library(gsgi_region_t *r)
 {
     ssize_t   n;
@@ -170,7 +170,7 @@ gsgi_completion_next(gsgi_bridge_t *b, gsgi_slot_t **slot_out,
         }
 
         slot = gsgi_slot_at(b, index);
-        events = gsgi_swap(&slot->cq_events, 0);
+        events = gsgi_slot_news(slot);
 
         if (events == 0) {
             continue;

@@ -129,6 +129,7 @@ gsgi_slot_free(gsgi_bridge_t *b, gsgi_slot_t *slot)
 
     gsgi_chunk_drop(b, gsgi_swap(&slot->in_list, 0));
     gsgi_chunk_drop(b, gsgi_swap(&slot->out_list, 0));
+    gsgi_chunk_drop(b, (uint32_t) slot->reserved1[GSGI_PRIV_EARLY]);
     gsgi_head_free(b, slot);
 
     if (gsgi_swap(&slot->counted, 0)) {
@@ -190,8 +191,8 @@ gsgi_slot_answered(gsgi_bridge_t *b, gsgi_slot_t *slot)
 
 
 /*
- * The first two stores precede the fetch-or: after it, without a ring, the
- * library may have freed the slot already.
+ * All else precedes the fetch-or: after it, without a ring, the library may
+ * have freed the slot already.
  */
 void
 gsgi_slot_release(gsgi_bridge_t *b, gsgi_slot_t *slot, int released)
@@ -202,6 +203,9 @@ gsgi_slot_release(gsgi_bridge_t *b, gsgi_slot_t *slot, int released)
     }
 
     slot->reserved1[GSGI_PRIV_GONE] = 1;
+
+    gsgi_chunk_drop(b, (uint32_t) slot->reserved1[GSGI_PRIV_EARLY]);
+    slot->reserved1[GSGI_PRIV_EARLY] = 0;
 
     if (gsgi_load(&slot->counted)) {
         gsgi_add(&b->region->abandoned, 1);
@@ -219,11 +223,22 @@ gsgi_slot_release(gsgi_bridge_t *b, gsgi_slot_t *slot, int released)
 
 
 uint32_t
-gsgi_slot_take(gsgi_slot_t *slot)
+gsgi_slot_news(gsgi_slot_t *slot)
 {
-    if (gsgi_load(&slot->cq_events) == 0) {
-        return 0;
+    uint32_t  events;
+
+    events = gsgi_swap(&slot->cq_events, 0);
+
+    if (events & GSGI_CQ_HEAD) {
+        slot->reserved1[GSGI_PRIV_HEAD] = 1;
     }
 
-    return gsgi_swap(&slot->cq_events, 0);
+    return events;
+}
+
+
+uint32_t
+gsgi_slot_take(gsgi_slot_t *slot)
+{
+    return gsgi_load(&slot->cq_events) ? gsgi_slot_news(slot) : 0;
 }

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "gsgi_board.h"
+#include "gsgi_bridge.h"
 
 #define GSGI_STATUS_WORKERS  64
 #define GSGI_STATUS_ENTRY    1024   /* room for one of them */
@@ -197,6 +198,7 @@ gsgi_status_gather_region(gsgi_status_figures_t *g, gsgi_region_t *region)
     /* the library refreshes the rest, for the next look */
 
     __atomic_store_n(&region->stats_wanted, 1, __ATOMIC_SEQ_CST);
+    gsgi_wake_library(region);
 }
 
 

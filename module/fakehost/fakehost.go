@@ -183,26 +183,37 @@ func (h *Host) head(i uint32) *bridge.ChunkHead {
 
 // getChunk and putChunk speak the free list's protocol of cshim/gsgi.h, 2.5.
 func (h *Host) getChunk() (uint32, error) {
+	i, ok := h.popChunk(&h.r.ChunkFree)
+	if ok {
+		h.r.ChunksWarm.Add(^uint32(0))
+	} else if i, ok = h.popChunk(&h.r.ChunkCold); !ok {
+		if n := h.r.ChunkFresh.Add(1); n <= h.conf.Chunks {
+			return n - 1, nil
+		}
+		h.r.ChunkFresh.Add(^uint32(0))
+		return 0, errors.New("fakehost: no chunk")
+	}
+	h.r.ChunksIdle.Add(^uint32(0))
+	return i, nil
+}
+
+func (h *Host) popChunk(stack *atomic.Uint64) (uint32, bool) {
 	for {
-		top := h.r.ChunkFree.Load()
+		top := stack.Load()
 		if uint32(top) == 0 {
-			if n := h.r.ChunkFresh.Add(1); n <= h.conf.Chunks {
-				return n - 1, nil
-			}
-			h.r.ChunkFresh.Add(^uint32(0))
-			return 0, errors.New("fakehost: no chunk")
+			return 0, false
 		}
 		i := uint32(top) - 1
 		next := h.head(i).Next.Load()
-		if h.r.ChunkFree.CompareAndSwap(top, (top>>32+1)<<32|uint64(next)) {
-			h.r.ChunksIdle.Add(^uint32(0))
-			return i, nil
+		if stack.CompareAndSwap(top, (top>>32+1)<<32|uint64(next)) {
+			return i, true
 		}
 	}
 }
 
 func (h *Host) putChunk(i uint32) {
 	h.r.ChunksIdle.Add(1)
+	h.r.ChunksWarm.Add(1)
 	for {
 		top := h.r.ChunkFree.Load()
 		h.head(i).Next.Store(uint32(top))

@@ -99,6 +99,51 @@ same_but_case(const u_char *a, const u_char *b, size_t n)
 }
 
 
+/* A header's value loses the blanks around it.  Returns where it begins. */
+static size_t
+trim(const op_t *op, size_t *len)
+{
+    size_t  from;
+
+    from = 0;
+    *len = op->vlen;
+
+    if (op->kind == GSGI_ENTRY_HEADER) {
+        while (*len && strchr(" \t", text[from + *len - 1])
+               && text[from + *len - 1])
+        {
+            (*len)--;
+        }
+
+        while (*len && strchr(" \t", text[from]) && text[from]) {
+            from++;
+            (*len)--;
+        }
+    }
+
+    return from;
+}
+
+
+static void
+check_entry(const op_t *op, const parsed_t *e)
+{
+    size_t  from, len;
+
+    from = trim(op, &len);
+
+    CHECK(e->entry.kind == op->kind && e->entry.value_len == len);
+    CHECK(memcmp(e->value, text + from, len) == 0);
+
+    if (op->kind != GSGI_ENTRY_META) {
+        CHECK(e->entry.name_len == op->nlen);
+        CHECK(op->kind == GSGI_ENTRY_HEADER
+              ? same_but_case(e->name, text, op->nlen)
+              : memcmp(e->name, text, op->nlen) == 0);
+    }
+}
+
+
 static void
 check_ops(gsgi_slot_t *slot, const op_t *op, size_t n)
 {
@@ -112,16 +157,8 @@ check_ops(gsgi_slot_t *slot, const op_t *op, size_t n)
 
     for (p = block; n && op->kind; n--, op++) {
         p = parse_entry(p, end, &e);
-
-        CHECK(p && e.entry.kind == op->kind && e.entry.value_len == op->vlen);
-        CHECK(memcmp(e.value, text, op->vlen) == 0);
-
-        if (op->kind != GSGI_ENTRY_META) {
-            CHECK(e.entry.name_len == op->nlen);
-            CHECK(op->kind == GSGI_ENTRY_HEADER
-                  ? same_but_case(e.name, text, op->nlen)
-                  : memcmp(e.name, text, op->nlen) == 0);
-        }
+        CHECK(p);
+        check_entry(op, &e);
     }
 
     CHECK(p == end);

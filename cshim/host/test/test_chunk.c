@@ -66,6 +66,48 @@ idle_chunks_beyond_the_limit_lose_their_memory(void)
 }
 
 
+/* After a burst the few that are in use are the warm ones. */
+static void
+warm_chunks_are_taken_first(void)
+{
+    int             i;
+    int32_t         index[64], one;
+    gsgi_bridge_t  *b;
+
+    b = test_bridge(0, 1, 64);
+
+    for (i = 0; i < 64; i++) {
+        index[i] = gsgi_chunk_get(b);
+    }
+
+    for (i = 0; i < 64; i++) {
+        gsgi_chunk_put(b, index[i]);
+    }
+
+    CHECK(b->region->chunks_warm == 4 && b->region->chunks_idle == 64);
+
+    for (i = 0; i < 100; i++) {
+        one = gsgi_chunk_get(b);
+        CHECK(i == 0 || gsgi_chunk_data(b, one)[0] == 'x');
+        gsgi_chunk_data(b, one)[0] = 'x';
+        gsgi_chunk_put(b, one);
+    }
+
+    for (i = 0; i < 64; i++) {
+        index[i] = gsgi_chunk_get(b);
+        CHECK(index[i] != -1);
+    }
+
+    CHECK(gsgi_chunk_get(b) == -1 && b->region->chunks_idle == 0);
+
+    for (i = 0; i < 64; i++) {
+        gsgi_chunk_put(b, index[i]);
+    }
+
+    test_done(b);
+}
+
+
 /* Each thread signs the chunks that it holds. */
 
 #define SIGN_THREADS  4
@@ -161,6 +203,9 @@ response_comes_in_order(void)
     slot = gsgi_slot_get(b);
     CHECK(gsgi_out_take(b, slot) == 0);
 
+    fake_ring(b, slot, GSGI_CQ_HEAD);
+    CHECK(gsgi_slot_take(slot) == GSGI_CQ_HEAD);
+
     (void) fake_out(b, slot, GSGI_CHUNK_DATA, "1", 1);
     (void) fake_out(b, slot, GSGI_CHUNK_DATA, "2", 1);
     (void) fake_out(b, slot, GSGI_CHUNK_TRAILERS, "3", 1);
@@ -182,6 +227,66 @@ response_comes_in_order(void)
     }
 
     gsgi_slot_put(b, slot);
+    test_done(b);
+}
+
+
+/* The letters of the chunks that are to be had now; gives them back. */
+static const char *
+letters(gsgi_bridge_t *b, gsgi_slot_t *slot)
+{
+    int          n;
+    uint32_t     list, next;
+    static char  text[16];
+
+    n = 0;
+
+    for (list = gsgi_out_take(b, slot); list; list = next) {
+        text[n++] = (char) gsgi_chunk_data(b, list - 1)[0];
+        next = gsgi_chunk_head(b, list - 1)->next;
+        gsgi_chunk_put(b, list - 1);
+    }
+
+    text[n] = '\0';
+
+    return text;
+}
+
+
+static void
+body_waits_for_the_head(void)
+{
+    uint32_t        events;
+    gsgi_slot_t    *slot;
+    gsgi_bridge_t  *b;
+
+    b = test_bridge(GSGI_REGION_RING, 1, 8);
+    slot = gsgi_slot_get(b);
+
+    (void) fake_out(b, slot, GSGI_CHUNK_INTERIM, "i", 1);
+    (void) fake_out(b, slot, GSGI_CHUNK_INTERIM, "j", 1);
+    (void) fake_out(b, slot, GSGI_CHUNK_DATA, "1", 1);
+    CHECK(strcmp(letters(b, slot), "ij") == 0);
+
+    (void) fake_out(b, slot, GSGI_CHUNK_DATA, "2", 1);
+    CHECK(strcmp(letters(b, slot), "") == 0);
+
+    fake_ring(b, slot, GSGI_CQ_HEAD);
+    CHECK(gsgi_completion_next(b, &slot, &events) == GSGI_OK);
+
+    (void) fake_out(b, slot, GSGI_CHUNK_DATA, "3", 1);
+    CHECK(strcmp(letters(b, slot), "123") == 0);
+    CHECK(strcmp(letters(b, slot), "") == 0);
+
+    gsgi_slot_put(b, slot);
+    test_done(b);
+
+    b = test_bridge(0, 1, 8);           /* and nothing stays behind */
+    slot = gsgi_slot_get(b);
+    (void) fake_out(b, slot, GSGI_CHUNK_DATA, "1", 1);
+    CHECK(strcmp(letters(b, slot), "") == 0);
+    gsgi_slot_release(b, slot, 0);
+    fake_release(b, slot, 0);
     test_done(b);
 }
 
@@ -257,8 +362,10 @@ const test_t  chunk_tests[] = {
     { "chunks_run_out_and_come_back", chunks_run_out_and_come_back },
     { "idle_chunks_beyond_the_limit_lose_their_memory",
       idle_chunks_beyond_the_limit_lose_their_memory },
+    { "warm_chunks_are_taken_first", warm_chunks_are_taken_first },
     { "chunk_stack_under_threads", chunk_stack_under_threads },
     { "response_comes_in_order", response_comes_in_order },
+    { "body_waits_for_the_head", body_waits_for_the_head },
     { "writer_is_woken_at_half_the_credit",
       writer_is_woken_at_half_the_credit },
     { "server_is_told_of_room", server_is_told_of_room },

@@ -103,6 +103,30 @@ names_are_canonical_as_in_go(void)
 }
 
 
+static void
+values_lose_the_blanks_around_them(void)
+{
+    size_t  i;
+
+    static const char *const  values[][2] = {
+        { " a\t", "a" }, { "a b", "a b" }, { " \t ", "" }, { "", "" }
+    };
+
+    for (i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        begin(0);
+        header("a", values[i][0]);
+        gsgi_pack_param(&pack, "p", 1, " v ", 3);
+        CHECK(gsgi_pack_done(&pack) == GSGI_OK);
+        CHECK(slot->block_len == 9 + strlen(values[i][1]) + 12);
+        CHECK(memcmp(gsgi_slot_data(slot) + 9, values[i][1],
+                     slot->block_len - 21) == 0);
+        CHECK(memcmp(gsgi_slot_data(slot) + slot->block_len - 4, "p v ", 4)
+              == 0);
+        end();
+    }
+}
+
+
 /* The n-th byte of a long name or value. */
 static void
 long_text(char *p, size_t n)
@@ -295,6 +319,8 @@ bodies_lie_inline_or_on_the_list(void)
 const test_t  pack_tests[] = {
     { "block_has_the_documented_bytes", block_has_the_documented_bytes },
     { "names_are_canonical_as_in_go", names_are_canonical_as_in_go },
+    { "values_lose_the_blanks_around_them",
+      values_lose_the_blanks_around_them },
     { "long_blocks_go_on_in_chunks", long_blocks_go_on_in_chunks },
     { "block_that_fits_exactly_needs_no_chunk",
       block_that_fits_exactly_needs_no_chunk },

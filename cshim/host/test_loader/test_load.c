@@ -231,13 +231,12 @@ test_load_wake(void)
 }
 
 
+static char  test_root[] = "/tmp/gsgi-root-XXXXXX";
+
 static void
 test_load_chroot_child(void)
 {
-    char  dir[] = "/tmp/gsgi-root-XXXXXX";
-
-    check(mkdtemp(dir) != NULL);
-    check_int(chroot(dir), 0);
+    check_int(chroot(test_root), 0);
     check_int(chdir("/"), 0);
 
     test_load_failing_child();
@@ -253,8 +252,9 @@ test_load_chroot(void)
     test_how->directory = "/";
 
     if (geteuid() == 0) {
+        check(mkdtemp(test_root) != NULL);
         check_int(test_fork(test_load_chroot_child), 0);
-        check_int(system("rmdir /tmp/gsgi-root-*"), 0);
+        check_int(rmdir(test_root), 0);
     }
 }
 

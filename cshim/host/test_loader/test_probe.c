@@ -160,11 +160,11 @@ test_probe_descriptors(void)
 static void
 test_probe_user(void)
 {
-    char            *report, ids[64], dir[64];
+    char            *report, dir[64], variable[128];
+    size_t           len;
     gsgi_launch_t   *launch;
 
-    char *const  extra[] = { (char *) "APP_REPORT=/tmp/gsgi-probe-user/report",
-                             NULL };
+    char *const  envp[] = { variable, NULL };
 
     if (geteuid() != 0) {
         check_int(gsgi_parent_probe(test_launch("app.so", "", NULL), "nobody",
@@ -173,23 +173,23 @@ test_probe_user(void)
         return;
     }
 
-    snprintf(dir, sizeof(dir), "/tmp/gsgi-probe-user");
-    mkdir(dir, 0777);
+    snprintf(dir, sizeof(dir), "/tmp/gsgi-probe-XXXXXX");
+    check(mkdtemp(dir) != NULL);
     check_int(chown(dir, 65534, 65534), 0);
+    snprintf(variable, sizeof(variable), "APP_REPORT=%s/report", dir);
 
     launch = test_launch("app.so", "", NULL);
     launch->directory = "/";
-    launch->envp = extra;
+    launch->envp = envp;
     check_int(gsgi_parent_probe(launch, "nobody", 65534, 65534, TEST_TIMEOUT,
                                 &test_found, test_err, sizeof(test_err)),
               GSGI_OK);
 
-    report = test_read("/tmp/gsgi-probe-user/report", &(size_t) { 0 });
-    snprintf(ids, sizeof(ids), "65534 65534 [65534]");
-    check(strcmp(test_fact(report, "ids"), ids) == 0);
+    report = test_read(variable + 11, &len);
+    check(strcmp(test_fact(report, "ids"), "65534 65534 [65534]") == 0);
     free(report);
 
-    unlink("/tmp/gsgi-probe-user/report");
+    unlink(variable + 11);
     rmdir(dir);
 
     /* a directory that only root may enter is named */

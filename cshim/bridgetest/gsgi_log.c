@@ -1,0 +1,1 @@
+../host/gsgi_log.c

@@ -1,0 +1,1 @@
+../host/gsgi_pack.c

@@ -1,0 +1,1 @@
+../host/gsgi_slot.c
