@@ -7,7 +7,9 @@ MAKEFLAGS += --no-builtin-rules
 
 OUT := build/out
 GO_RUN := build/go.sh
+ifneq ($(GO),)
 export GO
+endif
 
 include build/packages.mk
 include build/nginx.mk
@@ -34,8 +36,8 @@ help: ## list the targets
 build: $(NGINX_MODULE) $(APACHE_MODULE) $(EXAMPLES) ## build the server modules and the examples into build/out
 
 run: build ## serve the examples with NGINX and with Apache until Ctrl-C
-	@NGINX_PORT=$(NGINX_PORT) APACHE_PORT=$(APACHE_PORT) EXAMPLE=$(EXAMPLE) \
-	    build/run.sh
+	@exec env NGINX_PORT=$(NGINX_PORT) APACHE_PORT=$(APACHE_PORT) \
+	    EXAMPLE=$(EXAMPLE) build/foreground.sh build/run.sh
 
 test: build ## run all tests
 	@build/test.sh all

@@ -5,6 +5,7 @@
  * own, and ends it.
  */
 
+#include <dlfcn.h>
 #include <poll.h>
 #include <sched.h>
 #include <time.h>
@@ -240,7 +241,8 @@ static void check_signals(void)
 {
     int signo = 0;
 
-    if (gsgi_signals_check(&signo) > 0) {
+    /* at the end the MPM itself lets go of them */
+    if (!is_stopping() && gsgi_signals_check(&signo) > 0) {
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, gsgi_child.server,
                      GSGI_LOGNO(0505) "application \"%s\" has taken signal "
                      "%d from the server, which has it again; use "
@@ -433,6 +435,17 @@ static void enter_board(gsgi_launch_t *launch)
                          : default_procs(gsgi_child.threaded);
 }
 
+/* With -X this process comes to the end of the configuration, too, and would
+ * unload what threads of the application and handlers of signals are in. */
+static void stay_loaded(void)
+{
+    Dl_info info;
+
+    if (dladdr((void *) &gsgi_child, &info)) {
+        (void) dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+    }
+}
+
 static void failed(const char *text)
 {
     ap_log_error(APLOG_MARK, APLOG_EMERG, 0, gsgi_child.server,
@@ -462,6 +475,7 @@ void gsgi_child_init(apr_pool_t *pchild, server_rec *s)
     gsgi_child.threaded = threaded != AP_MPMQ_NOT_SUPPORTED;
     gsgi_child.spin = count_cpus() > 1 ? GSGI_SPIN : 0;
 
+    stay_loaded();
     gsgi_child_cloexec();
 
     if (create_bridge(threads > 1 ? threads : 1, err, sizeof(err))

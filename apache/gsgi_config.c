@@ -570,16 +570,31 @@ const char *gsgi_set_script_name(cmd_parms *cmd, void *dv, const char *arg)
     return NULL;
 }
 
-const char *gsgi_set_param(cmd_parms *cmd, void *dv, const char *key,
-                           const char *value, const char *flag)
+/*
+ * Takes its line as it is: TAKE23 takes an empty value for a missing one.  A
+ * key may be repeated, the last one counts.
+ */
+const char *gsgi_set_param(cmd_parms *cmd, void *dv, const char *args)
 {
     gsgi_dir_conf *conf = dv;
-    gsgi_param_t *all = (gsgi_param_t *) conf->params->elts;
     gsgi_param_t *param;
-    const char *err;
-    int i;
+    const char *key, *value, *flag;
+    const char *err = NULL;
 
-    if (flag && strcmp(flag, "if_not_empty")) {
+    key = ap_getword_conf(cmd->pool, &args);
+
+    if (!*args) {
+        return refuse(cmd, "takes a key of the environ and its value");
+    }
+
+    value = ap_getword_conf(cmd->pool, &args);
+    flag = ap_getword_conf(cmd->pool, &args);
+
+    if (*args) {
+        return refuse(cmd, "takes two or three arguments");
+    }
+
+    if (*flag && strcmp(flag, "if_not_empty")) {
         return refuse(cmd, "\"%s\" is not if_not_empty", flag);
     }
 
@@ -587,15 +602,9 @@ const char *gsgi_set_param(cmd_parms *cmd, void *dv, const char *key,
         return refuse(cmd, "\"%.40s\" is not a key", key);
     }
 
-    for (i = 0; i < conf->params->nelts; i++) {
-        if (!strcmp(all[i].key, key)) {
-            return refuse(cmd, "\"%s\" is set twice here", key);
-        }
-    }
-
     param = apr_array_push(conf->params);
     param->key = key;
-    param->if_not_empty = flag != NULL;
+    param->if_not_empty = *flag != '\0';
     param->text = NULL;
     param->expr = NULL;
 

@@ -128,7 +128,7 @@ static void pack_request(gsgi_pack_t *p, gsgi_exchange_t *x)
     meta(p, GSGI_META_PROTOCOL, r->protocol);
     meta(p, GSGI_META_SCHEME, ap_http_scheme(r));
     meta(p, GSGI_META_SERVER_NAME, ap_get_server_name(r));
-    meta_number(p, GSGI_META_SERVER_PORT, ap_get_server_port(r));
+    meta_number(p, GSGI_META_SERVER_PORT, c->local_addr->port);
     meta(p, GSGI_META_SERVER_ADDR, c->local_ip);
     meta(p, GSGI_META_REMOTE_ADDR, r->useragent_ip);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mod_gsgi.h"
+#include "apr_poll.h"
 #include "apr_portable.h"
 
 APLOG_USE_MODULE(gsgi);
@@ -100,7 +101,7 @@ static int max_slice(gsgi_exchange_t *x)
         return GSGI_SLICE_MS;
     }
 
-    if (x->in.begun && !x->in.done && !x->in.full && x->fd == -1) {
+    if (x->in.begun && !x->in.done && !x->in.full && x->in.fd == -1) {
         return GSGI_RETRY_MS;
     }
 
@@ -123,18 +124,33 @@ static int wait_ms(gsgi_exchange_t *x, apr_uint64_t now)
     return (int) ((left + GSGI_MILLISECOND - 1) / GSGI_MILLISECOND);
 }
 
-/* Returns whether the client's socket is ready. */
+/* What to poll beside the slot. */
+static int wait_fd(gsgi_exchange_t *x)
+{
+    if (x->in.again || x->out.discard) {
+        return -1;
+    }
+
+    if (x->in.begun && !x->in.done && !x->in.full) {
+        return x->in.fd;
+    }
+
+    return x->noisy ? -1 : x->fd;
+}
+
+/* Returns whether there is something of the client. */
 static int wait_for_news(gsgi_exchange_t *x, apr_uint32_t *events)
 {
     apr_uint64_t from = gsgi_clock();
     int starved = gsgi_input_starved(x);
-    int fd = x->noisy || x->in.again || x->out.discard ? -1 : x->fd;
+    int reading = x->in.begun && !x->in.done && !x->in.full;
     int ready = 0;
 
     gsgi_slot_wait(gsgi_child.bridge, x->slot, gsgi_child.spin,
-                   GSGI_FUTEX_MS, fd, wait_ms(x, from), events, &ready);
+                   reading ? 0 : GSGI_FUTEX_MS, wait_fd(x),
+                   wait_ms(x, from), events, &ready);
 
-    if (starved && x->head_by) {
+    if (x->head_by && (starved || gsgi_input_starved(x))) {
         /* the handler waits for the client, not the client for it */
         x->head_by += gsgi_clock() - from;
     }
@@ -299,6 +315,28 @@ static int client_socket(conn_rec *c)
     return fd;
 }
 
+/* Where more of the body shows: in HTTP/2 it comes from another thread. */
+static int body_fd(gsgi_exchange_t *x)
+{
+    apr_os_file_t fd = -1;
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 129)
+    apr_pollfd_t pfd;
+
+    if (x->r->connection->master) {
+        memset(&pfd, 0, sizeof(pfd));
+
+        if (ap_get_pollfd_from_conn(x->r->connection, &pfd, NULL)
+            == APR_SUCCESS && pfd.desc_type == APR_POLL_FILE) {
+            apr_os_file_get(&fd, pfd.desc.f);
+        }
+
+        return fd;
+    }
+#endif
+
+    return x->fd != -1 ? x->fd : fd;
+}
+
 /* What the logs need of a request whose thread they do not run on. */
 static void note_owner(gsgi_exchange_t *x)
 {
@@ -309,7 +347,8 @@ static void note_owner(gsgi_exchange_t *x)
 
     owner = &gsgi_child.owners[gsgi_slot_index(gsgi_child.bridge, x->slot)];
     owner->server = r->server;
-    apr_cpystrn(owner->client, r->useragent_ip, sizeof(owner->client));
+    apr_snprintf(owner->client, sizeof(owner->client), "%s:%d",
+                 r->useragent_ip, (int) r->useragent_addr->port);
     apr_cpystrn(owner->id, id ? id : "-", sizeof(owner->id));
     __atomic_store_n(&owner->gen, x->slot->gen, __ATOMIC_RELEASE);
 
@@ -326,11 +365,8 @@ static int submit(gsgi_exchange_t *x)
     x->slot = gsgi_slot_get(gsgi_child.bridge);
 
     if (!x->slot) {
-        apr_table_setn(x->r->err_headers_out, "Retry-After", "1");
-        gsgi_log_limited(x->r, GSGI_LIMITED_QUEUE,
-                         "too many of its requests are abandoned");
-        gsgi_count(rejected, 1);
-        return HTTP_SERVICE_UNAVAILABLE;
+        return gsgi_queue_refuse(x->r, GSGI_LIMITED_QUEUE,
+                                 "too many of its requests are abandoned", 0);
     }
 
     rc = gsgi_environ_pack(x);
@@ -417,21 +453,18 @@ static void take_notes(gsgi_exchange_t *x, int rc)
                    apr_off_t_toa(r->pool, x->out.sent));
 }
 
-static int available(request_rec *r, gsgi_target_t *target)
+/* Why this process cannot serve the target at all, NULL when it can. */
+static const char *missing(request_rec *r, gsgi_target_t *target)
 {
-    if (gsgi_child.bridge && target->index >= 0) {
-        return 1;
+    if (!gsgi_child.bridge) {
+        return gsgi_conf->failure ? "it has not passed its check, see "
+                                    "GSGI0603 in the log of the start"
+                                  : "it was not started";
     }
 
-    gsgi_log_limited(r, GSGI_LIMITED_FAILED,
-                     gsgi_child.bridge
-                     ? apr_psprintf(r->pool, "it has no entry \"%s\"",
-                                    target->entry)
-                     : gsgi_conf->failure ? gsgi_conf->failure
-                                          : "it was not started");
-    apr_table_setn(r->err_headers_out, "Retry-After", "1");
-
-    return 0;
+    return target->index >= 0
+           ? NULL : apr_psprintf(r->pool, "it has no entry \"%s\"",
+                                 target->entry);
 }
 
 int gsgi_handler(request_rec *r)
@@ -439,6 +472,7 @@ int gsgi_handler(request_rec *r)
     gsgi_exchange_t x;
     gsgi_target_t *target;
     const char *script_name;
+    const char *why;
     int rc;
 
     if (!r->handler || strcmp(r->handler, GSGI_HANDLER)) {
@@ -454,8 +488,8 @@ int gsgi_handler(request_rec *r)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if (!available(r, target)) {
-        return HTTP_SERVICE_UNAVAILABLE;
+    if ((why = missing(r, target))) {
+        return gsgi_queue_refuse(r, GSGI_LIMITED_FAILED, why, 0);
     }
 
     memset(&x, 0, sizeof(x));
@@ -464,6 +498,7 @@ int gsgi_handler(request_rec *r)
     x.target = target;
     x.script_name = script_name;
     x.fd = client_socket(r->connection);
+    x.in.fd = body_fd(&x);
     x.original = r->status;
     x.begun = gsgi_clock();
 

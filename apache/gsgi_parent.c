@@ -441,29 +441,22 @@ static int check_names(server_rec *s)
     return OK;
 }
 
-static void report(server_rec *s, const char *problem, int kept)
+/* Logs are open only when the configuration is read for the second time,
+ * from post_config on. */
+static void report(server_rec *s, int level, int test)
 {
-    const char *text = gsgi_conf->failure;
-    int test = ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST;
-
-    if (text) {
-        ap_log_error(APLOG_MARK,
-                     (test ? APLOG_ERR : APLOG_EMERG)
-                     | (ap_state_query(AP_SQ_CONFIG_GEN) ? 0
-                                                         : APLOG_STARTUP),
-                     0, s, GSGI_LOGNO(0603) "%s: application \"%s\": %s%s",
-                     gsgi_conf->where, gsgi_conf->name, text,
-                     test ? "" : kept
+    if (gsgi_conf->failure) {
+        ap_log_error(APLOG_MARK, level, 0, s, GSGI_LOGNO(0603)
+                     "%s: application \"%s\": %s%s", gsgi_conf->where,
+                     gsgi_conf->name, gsgi_conf->failure,
+                     test ? "" : gsgi_conf->launch
                      ? "; it is run as it was before"
                      : "; its locations answer 503");
     }
 
-    if (problem) {
-        ap_log_error(APLOG_MARK,
-                     (test ? APLOG_ERR : APLOG_EMERG)
-                     | (ap_state_query(AP_SQ_CONFIG_GEN) ? 0
-                                                         : APLOG_STARTUP),
-                     0, s, GSGI_LOGNO(0604) "%s%s", problem,
+    if (gsgi_conf->problem) {
+        ap_log_error(APLOG_MARK, level, 0, s, GSGI_LOGNO(0604) "%s%s",
+                     gsgi_conf->problem,
                      test ? "" : "; this place answers 503");
     }
 }
@@ -471,9 +464,9 @@ static void report(server_rec *s, const char *problem, int kept)
 int gsgi_parent_check(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
                       server_rec *s)
 {
-    const char *problem = NULL;
     keep_t *keep;
     int mode = ap_state_query(AP_SQ_RUN_MODE);
+    int test = mode == AP_SQ_RM_CONFIG_TEST;
 
     if (mode == AP_SQ_RM_CONFIG_DUMP) {
         return OK;
@@ -493,16 +486,16 @@ int gsgi_parent_check(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp,
 
     if (keep->good && !strcmp(keep->good->name, gsgi_conf->name)) {
         gsgi_conf->launch = make_launch(pconf, keep->good);
-        problem = number_entries(pconf, keep->good, gsgi_conf->launch);
+        gsgi_conf->problem = number_entries(pconf, keep->good,
+                                            gsgi_conf->launch);
     }
 
-    report(s, problem, gsgi_conf->launch != NULL);
-
-    if (mode == AP_SQ_RM_CONFIG_TEST && (gsgi_conf->failure || problem)) {
-        return HTTP_INTERNAL_SERVER_ERROR;
+    if (ap_state_query(AP_SQ_CONFIG_GEN) == 0) {
+        report(s, APLOG_STARTUP | (test ? APLOG_ERR : APLOG_EMERG), test);
     }
 
-    return OK;
+    return test && (gsgi_conf->failure || gsgi_conf->problem)
+           ? HTTP_INTERNAL_SERVER_ERROR : OK;
 }
 
 
@@ -569,8 +562,13 @@ int gsgi_parent_prepare(apr_pool_t *pconf, apr_pool_t *plog,
 
     ap_add_version_component(pconf, "mod_gsgi/" GSGI_VERSION);
 
-    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG
-        || !gsgi_conf->launch) {
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG) {
+        return OK;
+    }
+
+    report(s, APLOG_EMERG, 0);
+
+    if (!gsgi_conf->launch) {
         return OK;
     }
 

@@ -16,7 +16,7 @@ APLOG_USE_MODULE(gsgi);
 
 #define GSGI_CONCURRENCY  1024
 #define GSGI_STEP         (100 * GSGI_MILLISECOND)
-#define GSGI_RETRY_AFTER  "1"
+#define GSGI_RETRY        10      /* s, where no time can be told */
 
 static pthread_mutex_t queue_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t  queue_moved = PTHREAD_COND_INITIALIZER;
@@ -75,14 +75,22 @@ static int has_left(gsgi_exchange_t *x)
     return poll(&pfd, 1, 0) > 0;
 }
 
-static int unavailable(gsgi_exchange_t *x, gsgi_limited_e kind,
-                       const char *text)
+int gsgi_queue_refuse(request_rec *r, gsgi_limited_e kind, const char *text,
+                      apr_uint64_t retry)
 {
-    apr_table_setn(x->r->err_headers_out, "Retry-After", GSGI_RETRY_AFTER);
+    apr_table_setn(r->err_headers_out, "Retry-After",
+                   apr_psprintf(r->pool, "%" APR_UINT64_T_FMT,
+                                retry ? retry : GSGI_RETRY));
     gsgi_count(rejected, 1);
-    gsgi_log_limited(x->r, kind, text);
+    gsgi_log_limited(r, kind, text);
 
     return HTTP_SERVICE_UNAVAILABLE;
+}
+
+/* When the library is loaded: later, if it has killed other processes. */
+static apr_uint64_t load_time(void)
+{
+    return gsgi_child.started + gsgi_child.delay * GSGI_MILLISECOND;
 }
 
 static uint32_t app_state(void)
@@ -92,14 +100,21 @@ static uint32_t app_state(void)
 
 int gsgi_queue_ready(gsgi_exchange_t *x)
 {
-    apr_uint64_t until = gsgi_child.started
-                         + gsgi_child.delay * GSGI_MILLISECOND
-                         + gsgi_conf->start_timeout * 1000;
+    apr_uint64_t until = load_time() + gsgi_conf->start_timeout * 1000;
+    apr_uint64_t now;
 
     while (app_state() == GSGI_APP_STARTING) {
-        if (gsgi_clock() > until || atomic_load(&gsgi_child.stopping)) {
-            return unavailable(x, GSGI_LIMITED_STARTING,
-                               "it is not ready yet");
+        now = gsgi_clock();
+
+        if (now < load_time()) {
+            return gsgi_queue_refuse(x->r, GSGI_LIMITED_STARTING,
+                                     "it has ended the last processes",
+                                     (load_time() - now) / GSGI_SECOND + 1);
+        }
+
+        if (now > until || atomic_load(&gsgi_child.stopping)) {
+            return gsgi_queue_refuse(x->r, GSGI_LIMITED_STARTING,
+                                     "it is not ready yet", 0);
         }
 
         if (has_left(x)) {
@@ -116,9 +131,9 @@ int gsgi_queue_ready(gsgi_exchange_t *x)
     }
 
     if (app_state() == GSGI_APP_FAILED || app_state() == GSGI_APP_STOPPED) {
-        return unavailable(x, GSGI_LIMITED_FAILED,
-                           app_state() == GSGI_APP_FAILED
-                           ? "it has failed" : "it has ended");
+        return gsgi_queue_refuse(x->r, GSGI_LIMITED_FAILED,
+                                 app_state() == GSGI_APP_FAILED
+                                 ? "it has failed" : "it has ended", 0);
     }
 
     return OK;
@@ -144,19 +159,21 @@ static int take_place(void)
 static int wait_for_place(gsgi_exchange_t *x)
 {
     apr_uint64_t until = gsgi_clock() + gsgi_conf->queue_timeout * 1000;
+    apr_uint64_t retry = apr_time_sec(gsgi_conf->queue_timeout) + 1;
     int rc = OK;
 
     if ((int) atomic_add(&queue_waiting) > gsgi_conf->queue) {
         atomic_sub(&queue_waiting);
-        return unavailable(x, GSGI_LIMITED_QUEUE, "the queue is full");
+        return gsgi_queue_refuse(x->r, GSGI_LIMITED_QUEUE,
+                                 "the queue is full", retry);
     }
 
     pthread_mutex_lock(&queue_lock);
 
     while (!take_place()) {
         if (gsgi_clock() >= until) {
-            rc = unavailable(x, GSGI_LIMITED_QUEUE,
-                             "no place came free in the queue's time");
+            rc = gsgi_queue_refuse(x->r, GSGI_LIMITED_QUEUE, "no place came "
+                                   "free in the queue's time", retry);
             break;
         }
 

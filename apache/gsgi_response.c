@@ -306,8 +306,7 @@ int gsgi_response_take(gsgi_exchange_t *x, apr_uint32_t events)
         }
     }
 
-    if ((events & GSGI_CQ_HEAD) && !x->out.head_in
-        && !(events & GSGI_CQ_CUT)) {
+    if ((events & GSGI_CQ_HEAD) && !x->out.head_in) {
         rc = begin(x);
     }
 

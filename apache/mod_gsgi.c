@@ -39,7 +39,7 @@ static const command_rec gsgi_cmds[] = {
         "the NAME[:ENTRY] that serves this place, or off"),
     AP_INIT_TAKE1("GSGIScriptName", gsgi_set_script_name, NULL, GSGI_ANYWHERE,
         "the URL path at which the application is mounted"),
-    AP_INIT_TAKE23("GSGIParam", gsgi_set_param, NULL, GSGI_ANYWHERE,
+    AP_INIT_RAW_ARGS("GSGIParam", gsgi_set_param, NULL, GSGI_ANYWHERE,
         "a key of the environ, its value, and if_not_empty"),
     AP_INIT_TAKE1("GSGITimeout", gsgi_set_time, GSGI_DIR_FIELD(timeout),
         GSGI_ANYWHERE, "longest wait for the head of the response"),

@@ -111,7 +111,8 @@ typedef struct {
 
     /* what gsgi_parent_check and gsgi_parent_prepare have made of it */
     gsgi_launch_t      *launch;             /* NULL: nothing can be run */
-    const char         *failure;            /* NULL: it is as it should be */
+    const char         *failure;            /* of the library, or NULL */
+    const char         *problem;            /* with an entry, or NULL */
     gsgi_board_t       *board;
     struct gsgi_trail  *trails;             /* one for each child */
     int                 ntrails;
@@ -139,8 +140,7 @@ const char *gsgi_set_pass(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_alias(cmd_parms *cmd, void *dv, const char *url,
                            const char *arg);
 const char *gsgi_set_script_name(cmd_parms *cmd, void *dv, const char *arg);
-const char *gsgi_set_param(cmd_parms *cmd, void *dv, const char *key,
-                           const char *value, const char *flag);
+const char *gsgi_set_param(cmd_parms *cmd, void *dv, const char *args);
 const char *gsgi_set_time(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_flag(cmd_parms *cmd, void *dv, int on);
 const char *gsgi_set_buffer(cmd_parms *cmd, void *dv, const char *arg);
@@ -173,7 +173,7 @@ void gsgi_parent_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
 typedef struct {
     apr_uint32_t gen;
     server_rec  *server;
-    char         client[48];
+    char         client[64];
     char         id[40];
 } gsgi_owner_t;
 
@@ -228,6 +228,7 @@ typedef struct {
     apr_file_t         *file;           /* buffered on disk */
     apr_off_t           total;          /* read from the client */
     apr_bucket_brigade *bb;             /* streamed: read, not handed over */
+    int                 fd;             /* to poll for more, or -1 */
     int                 begun;
     int                 done;           /* all read, or given up */
     int                 full;           /* the credit is used up */
@@ -297,6 +298,8 @@ int gsgi_queue_ready(gsgi_exchange_t *x);
 int gsgi_queue_enter(gsgi_exchange_t *x);
 void gsgi_queue_leave(gsgi_exchange_t *x);
 void gsgi_queue_wake(void);
+int gsgi_queue_refuse(request_rec *r, gsgi_limited_e kind, const char *text,
+                      apr_uint64_t retry);
 apr_uint32_t gsgi_queue_length(void);
 
 /* Packs the request into x->slot.  Returns OK or an HTTP status. */

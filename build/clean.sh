@@ -6,13 +6,10 @@ set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 run=$root/build/out/run
 
-for server in nginx apache; do
-    if [ -s "$run/$server.pid" ] \
-        && kill -0 "$(cat "$run/$server.pid")" 2>/dev/null; then
-        echo "make clean: make run is running: stop it first" >&2
-        exit 1
-    fi
-done
+if [ -e "$run/lock" ] && ! flock -n "$run/lock" true; then
+    echo "make clean: make run is running: stop it first" >&2
+    exit 1
+fi
 
 # The state of a clone that only root can enter lies elsewhere.
 if [ -L "$run/state" ]; then

@@ -10,6 +10,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 need=$(sed -n 's/^go //p' "$root/go.mod")
 
 go=${GO:-$(command -v go || true)}
+case $go in
+*go.sh) go= ;;                  # it would call itself for ever
+esac
 if [ -z "$go" ] && [ -x /usr/local/go/bin/go ]; then
     go=/usr/local/go/bin/go
 fi

@@ -19,12 +19,13 @@ install: $(NGINX_MODULE) $(APACHE_MODULE) ## install the server modules, under D
 	$(INSTALL) -d $(DESTDIR)$(NGINX_AVAILABLE) $(DESTDIR)$(APACHE_AVAILABLE)
 	echo 'load_module $(NGINX_LOAD)/$(notdir $(NGINX_MODULE));' \
 	    > $(DESTDIR)$(NGINX_AVAILABLE)/mod-http-gsgi.conf
-	$(INSTALL) -D -m 644 nginx/gsgi_params \
-	    $(DESTDIR)$(NGINX_CONFDIR)/gsgi_params
+	$(foreach f,$(wildcard nginx/gsgi_params),$(INSTALL) -D -m 644 $f \
+	    $(DESTDIR)$(NGINX_CONFDIR)/gsgi_params)
 	$(INSTALL) -D -m 644 $(APACHE_MODULE) \
 	    $(DESTDIR)$(APACHE_MODULES)/$(notdir $(APACHE_MODULE))
-	echo 'LoadModule gsgi_module $(APACHE_MODULES)/$(notdir $(APACHE_MODULE))' \
+	sed 's|/usr/lib/apache2/modules|$(APACHE_MODULES)|' apache/gsgi.load \
 	    > $(DESTDIR)$(APACHE_AVAILABLE)/gsgi.load
+	$(INSTALL) -m 644 apache/gsgi.conf $(DESTDIR)$(APACHE_AVAILABLE)/gsgi.conf
 ifeq ($(DESTDIR),)
 	@echo "NGINX:  ln -s $(NGINX_AVAILABLE)/mod-http-gsgi.conf" \
 	    "$(NGINX_CONFDIR)/modules-enabled/50-mod-http-gsgi.conf"

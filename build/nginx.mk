@@ -6,7 +6,7 @@ NGINX_CFLAGS ?= -O2 -g -fstack-protector-strong -Wno-error
 NGINX_MODULE := $(OUT)/ngx_http_gsgi_module.so
 HOST_SOURCES := $(wildcard cshim/*.h cshim/host/*.c cshim/host/*.h)
 
-$(NGINX_MODULE): $(HOST_SOURCES) $(wildcard nginx/*.c nginx/*.h) \
+$(NGINX_MODULE): $(HOST_SOURCES) $(wildcard nginx/*.c nginx/*.h nginx/*.map) \
 		$(OUT)/nginx/Makefile
 	@echo "building $@"
 	@$(MAKE) --no-print-directory -s -C $(OUT)/nginx-src \

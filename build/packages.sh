@@ -7,7 +7,8 @@
 
 set -eu
 
-policy=/usr/sbin/policy-rc.d
+root=${PACKAGES_ROOT:-}         # another root directory, for the tests
+policy=$root/usr/sbin/policy-rc.d
 aside=$policy.before-gsgi
 mark='# put here by gsgi, for the time of an installation'
 
@@ -24,7 +25,8 @@ missing() {
 
 # What makes a service start with the machine: links of systemd and of init.
 enabled() {
-    ls -d /etc/systemd/system/*.wants/* /etc/rc[2-5].d/S* 2>/dev/null || true
+    ls -d "$root"/etc/systemd/system/*.wants/* "$root"/etc/rc[2-5].d/S* \
+        2>/dev/null || true
 }
 
 forbidden() {
@@ -68,7 +70,7 @@ $link
 "*) continue ;; esac
         unit=${link##*/}
         case $link in
-        /etc/systemd/*)
+        */etc/systemd/*)
             DPKG_MAINTSCRIPT_PACKAGE=gsgi deb-systemd-helper disable "$unit" \
                 >/dev/null || true
             ;;

@@ -138,7 +138,7 @@ ServerName localhost
 Listen 127.0.0.1:$apache_port
 $( ((EUID != 0)) || printf 'User %s\nGroup %s' "$user" "$(id -gn "$user")")
 PidFile "$run/apache.pid"
-DefaultRuntimeDir "$run"
+DefaultRuntimeDir "$state"
 ErrorLog "$run/apache-error.log"
 LogLevel notice gsgi:info
 LogFormat "%h %l %u %t \"%r\" %>s %b" common
@@ -167,10 +167,10 @@ write_conf() {
 start() {
     setpriv --pdeathsig TERM -- setsid nginx -p "$run" \
         -e "$run/nginx-error.log" -c "$run/nginx.conf" \
-        2>> "$run/nginx-start.log" &
+        2>> "$run/nginx-start.log" {lock}>&- &
     nginx_pid=$!
     setpriv --pdeathsig TERM -- setsid apache2 -f "$run/apache.conf" \
-        -DFOREGROUND -E "$run/apache-start.log" &
+        -DFOREGROUND -E "$run/apache-start.log" {lock}>&- &
     apache_pid=$!
 }
 
@@ -234,7 +234,7 @@ tell() {
         echo
         echo "Try:"
         echo
-        echo "    curl $n/hello/?name=you"
+        echo "    curl '$n/hello/?name=you'"
         echo "    curl $a/hello/gateway"
         echo "    curl -d name=Ann -d message=Hello $a/book/    # then open $n/"
         echo "    curl -N $n/stream/events"
@@ -291,6 +291,8 @@ main() {
     check_ports
     user=$(worker_user)
     mkdir -p "$run"
+    exec {lock}> "$run/lock"
+    flock -n "$lock" || fail "it is running already, from this directory"
     make_state
     write_conf
 

@@ -26,11 +26,21 @@ files() {
 # shellcheck disable=SC2046 # none of our names has a blank in it
 {
     refuse 'blanks at the end of a line' '[ \t]+$' \
-        $(files -name '*.[ch]' -o -name '*.go' -o -name '*.sh' -o -name '*.mk' \
+        $(files -name '*.[ch]' -o -name '*.sh' -o -name '*.mk' \
             -o -name '*.md' -o -name '*.conf' -o -name '*.awk')
     set -- $(files -name '*.[ch]')
     refuse 'a tab' '\t' "$@"
     refuse 'over 80 columns' '^.{81}' "$@"
     refuse 'a // comment' '^([^"]|"([^"\\]|\\.)*")*(?<!:)//' "$@"
 }
+
+# Links to files that are not there.
+for page in README.md */README.md apache/mod_gsgi.md; do
+    for link in $(grep -oE '\]\([^)#:]+' "$page" | cut -c 3-); do
+        if [ ! -e "${page%/*}/$link" ] && [ ! -e "$link" ]; then
+            echo "$page: $link is not there"
+            bad=1
+        fi
+    done
+done
 exit $bad

@@ -7,11 +7,17 @@
 cd "$root"
 make -s install DESTDIR="$tmp/root" > "$tmp/install.log"
 
-for file in usr/lib/nginx/modules/ngx_http_gsgi_module.so \
-    usr/share/nginx/modules-available/mod-http-gsgi.conf \
-    etc/nginx/gsgi_params usr/lib/apache2/modules/mod_gsgi.so \
+files=(usr/lib/nginx/modules/ngx_http_gsgi_module.so
+    usr/share/nginx/modules-available/mod-http-gsgi.conf
+    usr/lib/apache2/modules/mod_gsgi.so
     etc/apache2/mods-available/gsgi.load
-do
+    etc/apache2/mods-available/gsgi.conf)
+params=
+if [[ -e nginx/gsgi_params ]]; then
+    files+=(etc/nginx/gsgi_params)
+    params="include $tmp/root/etc/nginx/gsgi_params;"
+fi
+for file in "${files[@]}"; do
     [[ -s $tmp/root/$file ]] || fail "$file is missing"
 done
 
@@ -31,7 +37,7 @@ http {
     scgi_temp_path $tmp/scgi;
     server {
         listen 127.0.0.1:$(free_port);
-        include $tmp/root/etc/nginx/gsgi_params;
+        $params
     }
 }
 END
@@ -45,6 +51,7 @@ LoadModule authz_core_module /usr/lib/apache2/modules/mod_authz_core.so
 ServerName localhost
 DefaultRuntimeDir $tmp
 ErrorLog $tmp/apache.log
+Include $tmp/root/etc/apache2/mods-available/gsgi.conf
 END
 apache2 -t -f "$tmp/apache.conf" >> "$tmp/check.log" 2>&1
 

@@ -5,6 +5,7 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck disable=SC2034 # not all of them use it
 out=$root/build/out
 PATH=$PATH:/usr/sbin:/sbin
 tmp=$(mktemp -d /tmp/gsgi-test.XXXXXX)

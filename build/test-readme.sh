@@ -35,7 +35,7 @@ run() {
 
 tools() {
     mkdir "$tmp/bin"
-    printf '#!/bin/sh\nexec %q "$@"\n' "$root/build/go.sh" > "$tmp/bin/go"
+    ln -s "$("$root/build/go.sh" env GOROOT)/bin/go" "$tmp/bin/go"
     cat > "$tmp/bin/systemctl" << END
 #!/bin/sh
 kill -HUP \$(cat $tmp/nginx.pid)

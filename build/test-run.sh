@@ -63,9 +63,10 @@ clone() {
     cp -a "$out/examples" "$out"/*.so "$1/build/out/"
 }
 
-say "the clone itself, Ctrl-C with an open stream"
-start "$root"
-examples_answer "the clone"
+say "Ctrl-C with an open stream"
+clone "$tmp/gsgi"
+start "$tmp/gsgi"
+examples_answer "a clone"
 curl -sN "$n/stream/events" > "$tmp/events.txt" &
 curl -sN "$a/stream/events" >> "$tmp/events.txt" &
 sleep 1
@@ -73,20 +74,49 @@ grep -q '^data:' "$tmp/events.txt" || fail "no event came"
 stop INT
 
 say "a taken port is named"
-start "$root"
-if NGINX_PORT=$apache_port "$root/build/run.sh" > "$tmp/second.log" 2>&1; then
+start "$tmp/gsgi"
+if NGINX_PORT=$apache_port "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
     fail "a second run with the same port starts"
 fi
 grep -q "port $apache_port is taken: .*NGINX_PORT=" "$tmp/second.log" \
     || fail "the taken port is not named"
+if NGINX_PORT=$(free_port) APACHE_PORT=$(free_port) \
+    "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
+    fail "it runs twice in one directory"
+fi
+if "$tmp/gsgi/build/clean.sh" > "$tmp/second.log" 2>&1; then
+    fail "make clean removes what is running"
+fi
 stop TERM
 
 for bad in 0 65536 x -1 "$nginx_port"; do
-    if APACHE_PORT=$bad NGINX_PORT=$nginx_port "$root/build/run.sh" \
+    if APACHE_PORT=$bad NGINX_PORT=$nginx_port "$tmp/gsgi/build/run.sh" \
         > "$tmp/second.log" 2>&1; then
         fail "APACHE_PORT=$bad is accepted"
     fi
 done
+
+say "each example by itself"
+export EXAMPLE=hello
+start "$tmp/gsgi"
+want 'This is the gateway interface in nginx' "$n/gateway"
+want 'This is net/http in Apache' "$a/"
+stop TERM
+EXAMPLE=guestbook
+start "$tmp/gsgi"
+want 'href="/static/style.css"' "$n/"
+want 'href="/book/static/style.css"' "$a/book/"
+stop TERM
+EXAMPLE=stream
+start "$tmp/gsgi"
+want '"bytes":100000' "$n/upload" -T <(head -c 100000 /dev/zero)
+want '"bytes":100000' "$a/upload" -T <(head -c 100000 /dev/zero)
+stop TERM
+EXAMPLE=none
+if "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
+    fail "an example that is none is accepted"
+fi
+unset EXAMPLE
 
 if ((EUID == 0)); then
     say "a clone that only root can enter"

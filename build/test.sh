@@ -13,14 +13,16 @@ cd "$root" || exit 1
 out=$root/build/out
 go=$root/build/go.sh
 export FUZZ_SECONDS=${FUZZ_SECONDS:-5}
-export PATH=$PATH:/usr/sbin:/sbin
+PATH=$("$go" env GOROOT)/bin:$PATH:/usr/sbin:/sbin || exit 1
+export PATH
 
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.1
 # numbers of HTTP statuses are as good as their names
 checks=(-checks "inherit,-ST1013")
 
 lint=(format style vet staticcheck tidy darwin warnings)
-tests=(nocgo oldest arm64 c go race fuzz examples install run readme e2e)
+tests=(nocgo oldest arm64 c go race fuzz examples packages install run
+    readme e2e)
 
 passed=0 failed=0 skipped=0
 failures=()
@@ -135,11 +137,11 @@ step_c() {
 }
 
 step_go() {
-    go_test . ./...
+    go_test . -timeout 5m ./...
 }
 
 step_race() {
-    go_test . -race ./module/... ./goapp/... ./cshim/bridgetest/...
+    go_test . -race -timeout 5m ./module/... ./goapp/... ./cshim/bridgetest/...
 }
 
 step_fuzz() {
@@ -161,6 +163,10 @@ step_examples() {
     packages=$(cd examples && "$go" list ./... | grep -v /examples/e2e)
     # shellcheck disable=SC2086 # a list
     go_test examples $packages
+}
+
+step_packages() {
+    check 'installation of packages' build/test-packages.sh
 }
 
 step_install() {

@@ -35,7 +35,7 @@ for part in "${parts[@]}"; do
     apache)
         files=(apache/*.c)
         # shellcheck disable=SC2046 # flags of the compiler
-        set -- $(apxs -q CPPFLAGS EXTRA_CPPFLAGS 2>/dev/null)
+        set -- $(apxs -q EXTRA_CPPFLAGS)
         flags+=("$@")
         system "$(apxs -q INCLUDEDIR)" "$(apxs -q APR_INCLUDEDIR)" \
             "$(apxs -q APU_INCLUDEDIR)"

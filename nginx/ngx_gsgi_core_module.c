@@ -110,9 +110,14 @@ ngx_gsgi_core_init_conf(ngx_cycle_t *cycle, void *conf)
         ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx,
                                                ngx_core_module);
 
-        gmcf->board = gsgi_parent_board_create(
-                                   (uint32_t) ccf->worker_processes * 2);
-        if (gmcf->board == NULL) {
+        /* workers of an older configuration have records of their own */
+
+        gmcf->records = ngx_max(ccf->worker_processes, 1) * 2;
+
+        gmcf->board = gsgi_parent_board_create((uint32_t) gmcf->records);
+        gmcf->running = ngx_http_gsgi_running_create(gmcf->records);
+
+        if (gmcf->board == NULL || gmcf->running == NULL) {
             ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
                           "gsgi \"%V\": no memory for figures", &gmcf->name);
             return NGX_CONF_ERROR;
@@ -133,6 +138,11 @@ ngx_gsgi_core_cleanup(void *data)
     if (gmcf->board) {
         gsgi_parent_board_destroy(gmcf->board);
         gmcf->board = NULL;
+    }
+
+    if (gmcf->running) {
+        ngx_http_gsgi_running_destroy(gmcf->running, gmcf->records);
+        gmcf->running = NULL;
     }
 }
 
@@ -206,7 +216,7 @@ ngx_gsgi_core_failed(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf,
 
     if (more) {
         ngx_http_gsgi_log_text(NGX_LOG_EMERG, cycle->log, &gmcf->name,
-                               more + 1);
+                               more + 1, ngx_strlen(more + 1));
     }
 
     if (ngx_test_config || !ngx_is_init_cycle(cycle->old_cycle)) {

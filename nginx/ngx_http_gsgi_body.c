@@ -9,7 +9,7 @@
 
 #define NGX_HTTP_GSGI_DRAIN_MAX   262144
 #define NGX_HTTP_GSGI_STARVED     10
-#define NGX_HTTP_GSGI_UPGRADE_BUF 4096
+#define NGX_HTTP_GSGI_BLOCK       4096
 
 
 static void ngx_http_gsgi_body_started(ngx_http_request_t *r);
@@ -24,10 +24,6 @@ static ngx_int_t ngx_http_gsgi_body_complete(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx);
 static ngx_int_t ngx_http_gsgi_body_error(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx, ngx_int_t rc);
-static ngx_int_t ngx_http_gsgi_upgraded_pump(ngx_http_request_t *r,
-    ngx_http_gsgi_ctx_t *ctx);
-static ngx_int_t ngx_http_gsgi_upgraded_eof(ngx_http_request_t *r,
-    ngx_http_gsgi_ctx_t *ctx, ssize_t n);
 
 
 /* the handler's first read */
@@ -56,14 +52,26 @@ ngx_http_gsgi_body_begin(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 
     r->main->count--;
 
+    ctx->body_entered = 1;
+
     return ngx_http_gsgi_body_pump(r, ctx);
 }
 
 
+/* HTTP/2 comes here later with a short body that it has already */
+
 static void
 ngx_http_gsgi_body_started(ngx_http_request_t *r)
 {
-    /* void */
+    ngx_http_gsgi_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_gsgi_module);
+
+    ctx->body_started = 1;
+
+    if (ctx->body_entered) {
+        (void) ngx_http_gsgi_body_pump(r, ctx);
+    }
 }
 
 
@@ -87,17 +95,20 @@ ngx_http_gsgi_body_pump(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 {
     ngx_int_t  rc;
 
-    if (!ctx->body_begun || ctx->body_done) {
+    if (!ctx->body_started || ctx->body_done) {
         return NGX_OK;
-    }
-
-    if (ctx->upgraded) {
-        return ngx_http_gsgi_upgraded_pump(r, ctx);
     }
 
     for ( ;; ) {
 
-        if (ngx_http_gsgi_body_publish(r, ctx) != NGX_OK) {
+        rc = ngx_http_gsgi_body_publish(r, ctx);
+
+        if (rc == NGX_ERROR) {
+            return ngx_http_gsgi_body_error(r, ctx,
+                                            NGX_HTTP_INTERNAL_SERVER_ERROR);
+        }
+
+        if (rc == NGX_AGAIN) {
             ngx_http_gsgi_body_wait(r, ctx);
             return NGX_OK;
         }
@@ -135,6 +146,7 @@ ngx_http_gsgi_body_pump(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 static ngx_int_t
 ngx_http_gsgi_body_publish(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 {
+    ngx_int_t                 rc;
     ngx_buf_t                *b;
     ngx_chain_t              *cl;
     ngx_http_request_body_t  *rb;
@@ -146,11 +158,16 @@ ngx_http_gsgi_body_publish(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         b = cl->buf;
 
         if (ctx->done || ctx->released) {
-            ctx->in_drained += b->last - b->pos;
+            ctx->in_drained += ngx_buf_size(b);
             b->pos = b->last;
+            b->file_pos = b->file_last;
 
-        } else if (ngx_http_gsgi_body_put(ctx, b) != NGX_OK) {
-            return NGX_AGAIN;
+        } else {
+            rc = ngx_http_gsgi_body_put(ctx, b);
+
+            if (rc != NGX_OK) {
+                return rc;
+            }
         }
 
         rb->bufs = cl->next;
@@ -164,8 +181,11 @@ ngx_http_gsgi_body_publish(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 static ngx_int_t
 ngx_http_gsgi_body_put(ngx_http_gsgi_ctx_t *ctx, ngx_buf_t *b)
 {
-    size_t                   n, size;
+    off_t                    size;
+    size_t                   n;
+    u_char                  *p;
     ngx_http_gsgi_worker_t  *w;
+    u_char                   block[NGX_HTTP_GSGI_BLOCK];
 
     w = ctx->worker;
 
@@ -173,7 +193,7 @@ ngx_http_gsgi_body_put(ngx_http_gsgi_ctx_t *ctx, ngx_buf_t *b)
         ctx->body_waited += ngx_current_msec - ctx->body_time;
     }
 
-    while (b->pos < b->last) {
+    for (size = ngx_buf_size(b); size > 0; size = ngx_buf_size(b)) {
 
         n = gsgi_in_room(w->bridge, ctx->slot, ctx->in_published);
 
@@ -181,10 +201,24 @@ ngx_http_gsgi_body_put(ngx_http_gsgi_ctx_t *ctx, ngx_buf_t *b)
             return NGX_AGAIN;
         }
 
-        size = b->last - b->pos;
-        n = ngx_min(n, size);
+        if (ngx_buf_in_memory(b)) {
+            n = (size_t) ngx_min((off_t) n, size);
+            p = b->pos;
 
-        if (gsgi_in_put(w->bridge, ctx->slot, b->pos, n) != GSGI_OK) {
+        } else {
+
+            /* "client_body_in_file_only" */
+
+            size = ngx_min(size, NGX_HTTP_GSGI_BLOCK);
+            n = (size_t) ngx_min((off_t) n, size);
+            p = block;
+
+            if (ngx_read_file(b->file, p, n, b->file_pos) != (ssize_t) n) {
+                return NGX_ERROR;
+            }
+        }
+
+        if (gsgi_in_put(w->bridge, ctx->slot, p, n) != GSGI_OK) {
 
             if (!ctx->starving) {
                 ctx->starving = 1;
@@ -198,7 +232,13 @@ ngx_http_gsgi_body_put(ngx_http_gsgi_ctx_t *ctx, ngx_buf_t *b)
             return NGX_AGAIN;
         }
 
-        b->pos += n;
+        if (ngx_buf_in_memory(b)) {
+            b->pos += n;
+
+        } else {
+            b->file_pos += n;
+        }
+
         ctx->in_published += n;
         ctx->body_time = ngx_current_msec;
 
@@ -358,7 +398,7 @@ ngx_http_gsgi_body_end(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         return NGX_OK;
     }
 
-    if (!r->reading_body || !r->keepalive || ctx->upgraded) {
+    if (!r->reading_body || !r->keepalive) {
         return NGX_OK;
     }
 
@@ -421,101 +461,4 @@ ngx_http_gsgi_body_starved(ngx_event_t *ev)
         (void) ngx_http_gsgi_body_pump(ctx->request, ctx);
         ngx_http_run_posted_requests(c);
     }
-}
-
-
-/* after 101 bytes go both ways until one side ends */
-
-void
-ngx_http_gsgi_upgrade(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
-{
-    ctx->upgraded = 1;
-    ctx->body_begun = 1;
-
-    r->keepalive = 0;
-    r->read_event_handler = ngx_http_gsgi_body_read;
-
-    if (r->connection->read->ready || r->header_in->pos < r->header_in->last) {
-        ngx_post_event(r->connection->read, &ngx_posted_events);
-    }
-}
-
-
-static ngx_int_t
-ngx_http_gsgi_upgraded_pump(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
-{
-    ssize_t            n;
-    ngx_buf_t         *b;
-    ngx_connection_t  *c;
-
-    c = r->connection;
-
-    /* what the client sent behind its request header comes first */
-
-    b = r->header_in->pos < r->header_in->last ? r->header_in
-                                               : ctx->upgrade_buf;
-
-    for ( ;; ) {
-
-        if (b && ngx_http_gsgi_body_put(ctx, b) != NGX_OK) {
-            break;
-        }
-
-        if (ctx->upgrade_buf == NULL) {
-            ctx->upgrade_buf = ngx_create_temp_buf(r->pool,
-                                                   NGX_HTTP_GSGI_UPGRADE_BUF);
-            if (ctx->upgrade_buf == NULL) {
-                return ngx_http_gsgi_upgraded_eof(r, ctx, NGX_ERROR);
-            }
-        }
-
-        b = ctx->upgrade_buf;
-        b->pos = b->start;
-        b->last = b->start;
-
-        n = c->recv(c, b->last, b->end - b->last);
-
-        if (n == NGX_AGAIN) {
-
-            if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-                return ngx_http_gsgi_upgraded_eof(r, ctx, NGX_ERROR);
-            }
-
-            break;
-        }
-
-        if (n <= 0) {
-            return ngx_http_gsgi_upgraded_eof(r, ctx, n);
-        }
-
-        b->last += n;
-    }
-
-    gsgi_in_notify(ctx->worker->bridge, ctx->slot);
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_gsgi_upgraded_eof(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
-    ssize_t n)
-{
-    ctx->body_done = 1;
-
-    gsgi_in_state(ctx->slot, n == 0 ? GSGI_IN_END : GSGI_IN_BROKEN);
-    gsgi_in_notify(ctx->worker->bridge, ctx->slot);
-
-    r->read_event_handler = ngx_http_block_reading;
-
-    if (n == 0) {
-        return NGX_OK;
-    }
-
-    r->connection->error = 1;
-
-    ngx_http_gsgi_count(ctx->worker, aborted, 1);
-    ngx_http_gsgi_finalize(r, ctx, NGX_HTTP_CLIENT_CLOSED_REQUEST);
-
-    return NGX_DONE;
 }

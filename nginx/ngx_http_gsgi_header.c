@@ -146,7 +146,7 @@ ngx_http_gsgi_process_head(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 
     head = it.head;
 
-    if (head->status < 200 && head->status != NGX_HTTP_SWITCHING_PROTOCOLS) {
+    if (head->status < 200) {
         return ngx_http_gsgi_invalid_head(r, ctx, "an interim status");
     }
 

@@ -32,6 +32,11 @@ static char *ngx_http_gsgi_request_timeout(ngx_conf_t *cf, ngx_command_t *cmd,
 static char *ngx_http_gsgi_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
+static ngx_int_t ngx_http_gsgi_note_variables(ngx_conf_t *cf,
+    ngx_str_t *value);
+static void ngx_http_gsgi_check_used(ngx_conf_t *cf,
+    ngx_http_gsgi_main_conf_t *gmcf);
+static ngx_uint_t ngx_http_gsgi_is_variable(ngx_conf_t *cf, ngx_str_t *name);
 static ngx_uint_t ngx_http_gsgi_is_name(ngx_str_t *name);
 static ngx_int_t ngx_http_gsgi_default_env(ngx_conf_t *cf,
     ngx_http_gsgi_main_conf_t *gmcf);
@@ -262,6 +267,8 @@ ngx_http_gsgi_postconfiguration(ngx_conf_t *cf)
 
     gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gsgi_module);
 
+    ngx_http_gsgi_check_used(cf, gmcf);
+
     pass = gmcf->passes.elts;
 
     for (i = 0; i < gmcf->passes.nelts; i++) {
@@ -323,6 +330,9 @@ ngx_http_gsgi_create_main_conf(ngx_conf_t *cf)
                           sizeof(ngx_http_gsgi_pass_t *))
            != NGX_OK
         || ngx_array_init(&gmcf->entries, cf->pool, 4, sizeof(gsgi_str_t))
+           != NGX_OK
+        || ngx_array_init(&gmcf->variables, cf->pool, 8,
+                          sizeof(ngx_http_gsgi_used_t))
            != NGX_OK)
     {
         return NULL;
@@ -435,11 +445,11 @@ ngx_http_gsgi_app(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (gmcf->name.data) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "a server instance has one application library, "
-                           "and \"%V\" is declared in %s:%ui; serve several "
+                           "and line %ui of %s declares \"%V\"; serve several "
                            "applications from one library with "
                            "goapp.Handle() or ListenAndServe() on other "
                            "addresses, and write \"gsgi_pass %V:ENTRY\"",
-                           &gmcf->name, gmcf->file, gmcf->line, &gmcf->name);
+                           gmcf->line, gmcf->file, &gmcf->name, &gmcf->name);
         return NGX_CONF_ERROR;
     }
 
@@ -763,20 +773,17 @@ ngx_http_gsgi_script_name(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (value[1].len && value[1].data[0] != '/') {
+    if (value[1].len
+        && (value[1].data[0] != '/'
+            || value[1].data[value[1].len - 1] == '/'))
+    {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid mount point \"%V\", it must start "
-                           "with \"/\"", &value[1]);
+                           "invalid mount point \"%V\", it must begin "
+                           "with \"/\" and not end with it", &value[1]);
         return NGX_CONF_ERROR;
     }
 
     glcf->script_name = value[1];
-
-    while (glcf->script_name.len
-           && glcf->script_name.data[glcf->script_name.len - 1] == '/')
-    {
-        glcf->script_name.len--;
-    }
 
     return NGX_CONF_OK;
 }
@@ -818,6 +825,10 @@ ngx_http_gsgi_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    if (ngx_http_gsgi_note_variables(cf, &value[2]) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     param->key = value[1];
     param->skip_empty = (cf->args->nelts == 4);
 
@@ -832,6 +843,119 @@ ngx_http_gsgi_param(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+/* the core refuses an unknown variable, but cannot tell where it was used */
+
+static ngx_int_t
+ngx_http_gsgi_note_variables(ngx_conf_t *cf, ngx_str_t *value)
+{
+    u_char                      ch, *p, *name, *last;
+    ngx_http_gsgi_used_t       *used;
+    ngx_http_gsgi_main_conf_t  *gmcf;
+
+    gmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_gsgi_module);
+
+    p = value->data;
+    last = value->data + value->len;
+
+    while (p < last) {
+
+        if (*p++ != '$') {
+            continue;
+        }
+
+        if (p < last && *p == '{') {
+            p++;
+        }
+
+        name = p;
+
+        for ( /* void */ ; p < last; p++) {
+            ch = (u_char) (*p | 0x20);
+
+            if ((ch < 'a' || ch > 'z') && (*p < '0' || *p > '9') && *p != '_')
+            {
+                break;
+            }
+        }
+
+        if (p == name || (*name >= '0' && *name <= '9')) {
+            continue;
+        }
+
+        used = ngx_array_push(&gmcf->variables);
+        if (used == NULL) {
+            return NGX_ERROR;
+        }
+
+        used->name.data = ngx_pnalloc(cf->pool, p - name);
+        if (used->name.data == NULL) {
+            return NGX_ERROR;
+        }
+
+        used->name.len = p - name;
+        ngx_strlow(used->name.data, name, used->name.len);
+
+        used->file = cf->conf_file->file.name.data;
+        used->line = cf->conf_file->line;
+    }
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_http_gsgi_check_used(ngx_conf_t *cf, ngx_http_gsgi_main_conf_t *gmcf)
+{
+    ngx_uint_t                  i;
+    ngx_http_gsgi_used_t       *used;
+
+    used = gmcf->variables.elts;
+
+    for (i = 0; i < gmcf->variables.nelts; i++) {
+
+        if (!ngx_http_gsgi_is_variable(cf, &used[i].name)) {
+            ngx_log_error(NGX_LOG_WARN, cf->log, 0,
+                          "gsgi_param uses an unknown \"%V\" variable in "
+                          "%s:%ui", &used[i].name, used[i].file, used[i].line);
+        }
+    }
+}
+
+
+static ngx_uint_t
+ngx_http_gsgi_is_variable(ngx_conf_t *cf, ngx_str_t *name)
+{
+    ngx_uint_t                  i;
+    ngx_hash_key_t             *key;
+    ngx_http_variable_t        *v;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    key = cmcf->variables_keys->keys.elts;
+
+    for (i = 0; i < cmcf->variables_keys->keys.nelts; i++) {
+        if (key[i].key.len == name->len
+            && ngx_strncmp(key[i].key.data, name->data, name->len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    v = cmcf->prefix_variables.elts;
+
+    for (i = 0; i < cmcf->prefix_variables.nelts; i++) {
+        if (v[i].name.len <= name->len
+            && ngx_strncmp(v[i].name.data, name->data, v[i].name.len) == 0)
+        {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 

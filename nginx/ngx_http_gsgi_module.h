@@ -38,6 +38,9 @@
     __atomic_store_n(&(w)->figures->name, n, __ATOMIC_RELAXED)
 
 
+typedef struct ngx_http_gsgi_running_s  ngx_http_gsgi_running_t;
+
+
 /* where a gsgi_pass was written, and what it names */
 
 typedef struct {
@@ -48,6 +51,15 @@ typedef struct {
     u_char                     *file;
     ngx_uint_t                  line;
 } ngx_http_gsgi_pass_t;
+
+
+/* a variable in the value of a gsgi_param */
+
+typedef struct {
+    ngx_str_t                   name;
+    u_char                     *file;
+    ngx_uint_t                  line;
+} ngx_http_gsgi_used_t;
 
 
 typedef struct {
@@ -77,6 +89,7 @@ typedef struct {
 
     ngx_array_t                 passes;        /* ngx_http_gsgi_pass_t * */
     ngx_array_t                 entries;       /* gsgi_str_t */
+    ngx_array_t                 variables;     /* ngx_http_gsgi_used_t */
     ngx_uint_t                  status_page;
 
     ngx_int_t                   request_id;    /* index of $request_id */
@@ -85,6 +98,8 @@ typedef struct {
 
     gsgi_image_t                image;
     gsgi_board_t               *board;
+    ngx_http_gsgi_running_t    *running;
+    ngx_uint_t                  records;       /* of board and running */
     gsgi_launch_t               launch;
     ngx_str_t                   error;         /* why it can't be loaded */
 } ngx_http_gsgi_main_conf_t;
@@ -120,6 +135,7 @@ typedef struct {
     gsgi_board_t               *board;
     gsgi_board_worker_t        *figures;
     gsgi_board_worker_t         no_figures;
+    ngx_http_gsgi_running_t    *running_requests;
 
     ngx_array_t                *entries;
     ngx_connection_t           *connection;
@@ -128,6 +144,7 @@ typedef struct {
     ngx_event_handler_pt        request_handler;
 
     uint32_t                    state;
+    uint32_t                    armed;         /* a wake-up that is owed */
     ngx_uint_t                  nactive;       /* requests with a slot */
     ngx_queue_t                 waiting;       /* requests without a slot */
     ngx_uint_t                  nwaiting;
@@ -140,6 +157,7 @@ typedef struct {
     ngx_msec_t                  start_timeout;
     ngx_msec_t                  load_time;
 
+    ngx_event_t                 abandoned_event;
     ngx_event_t                 drain_event;
     ngx_msec_t                  drain_start;
     ngx_msec_t                  drain_idle;
@@ -174,7 +192,6 @@ typedef struct {
     ngx_msec_t                  body_time;     /* the last body data */
     ngx_msec_t                  body_waited;
 
-    ngx_buf_t                  *upgrade_buf;
     uint64_t                    in_published;
     off_t                       in_drained;
     uint64_t                    out_published;
@@ -193,13 +210,14 @@ typedef struct {
     unsigned                    queued:1;
     unsigned                    starving:1;
     unsigned                    body_begun:1;
+    unsigned                    body_entered:1;
+    unsigned                    body_started:1;
     unsigned                    body_done:1;
     unsigned                    draining_body:1;
     unsigned                    expect:1;
     unsigned                    header_sent:1;
     unsigned                    buffering:1;
     unsigned                    discard:1;
-    unsigned                    upgraded:1;
     unsigned                    flush:1;
     unsigned                    whole:1;       /* END was taken */
     unsigned                    ended:1;       /* END or CUT was taken */
@@ -233,7 +251,6 @@ ngx_int_t ngx_http_gsgi_body_waits(ngx_http_gsgi_ctx_t *ctx);
 ngx_int_t ngx_http_gsgi_body_end(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx);
 void ngx_http_gsgi_body_starved(ngx_event_t *ev);
-void ngx_http_gsgi_upgrade(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx);
 
 /* queue */
 
@@ -273,8 +290,23 @@ ngx_http_gsgi_worker_t *ngx_http_gsgi_get_worker(void);
 ngx_int_t ngx_http_gsgi_init_process(ngx_cycle_t *cycle);
 void ngx_http_gsgi_exit_process(ngx_cycle_t *cycle);
 void ngx_http_gsgi_post(ngx_http_gsgi_worker_t *w);
+void ngx_http_gsgi_update_figures(ngx_http_gsgi_worker_t *w);
 void ngx_http_gsgi_log_text(ngx_uint_t level, ngx_log_t *log,
-    ngx_str_t *name, const char *text);
+    ngx_str_t *name, const char *text, size_t len);
+
+/* running */
+
+ngx_http_gsgi_running_t *ngx_http_gsgi_running_create(ngx_uint_t workers);
+void ngx_http_gsgi_running_destroy(ngx_http_gsgi_running_t *running,
+    ngx_uint_t workers);
+ngx_http_gsgi_running_t *ngx_http_gsgi_running_enter(
+    ngx_http_gsgi_running_t *running, ngx_uint_t workers, ngx_str_t *name,
+    ngx_log_t *log);
+void ngx_http_gsgi_running_leave(ngx_http_gsgi_running_t *running);
+void ngx_http_gsgi_running_begin(ngx_http_gsgi_running_t *running,
+    ngx_http_request_t *r, uint32_t slot);
+void ngx_http_gsgi_running_end(ngx_http_gsgi_running_t *running,
+    uint32_t slot);
 
 /* check */
 

@@ -16,6 +16,7 @@
 #define NGX_HTTP_GSGI_CHUNKS_KEEP   128
 #define NGX_HTTP_GSGI_DRAIN_TICK    50
 #define NGX_HTTP_GSGI_DRAIN_YOUNG   5000
+#define NGX_HTTP_GSGI_ABANDONED     10000
 #define NGX_HTTP_GSGI_LOG_PIECE     1400
 
 
@@ -34,6 +35,7 @@ static void ngx_http_gsgi_accept(ngx_connection_t *c);
 static uint32_t ngx_http_gsgi_procs(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf);
 
+static void ngx_http_gsgi_wake(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_gsgi_completions(ngx_http_gsgi_worker_t *w);
 static ngx_int_t ngx_http_gsgi_read_log(ngx_http_gsgi_worker_t *w);
@@ -41,7 +43,8 @@ static ngx_http_gsgi_ctx_t *ngx_http_gsgi_log_ctx(ngx_http_gsgi_worker_t *w,
     gsgi_log_t *rec);
 static void ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w);
-static void ngx_http_gsgi_check_abandoned(ngx_http_gsgi_worker_t *w);
+static ngx_uint_t ngx_http_gsgi_half_abandoned(ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_abandoned_handler(ngx_event_t *ev);
 static void ngx_http_gsgi_fail(ngx_http_gsgi_worker_t *w, const char *text);
 
 static void ngx_http_gsgi_drain(ngx_http_gsgi_worker_t *w);
@@ -145,6 +148,11 @@ ngx_http_gsgi_create_worker(ngx_cycle_t *cycle,
     w->starved_event.data = w;
     w->starved_event.log = cycle->log;
 
+    w->abandoned_event.handler = ngx_http_gsgi_abandoned_handler;
+    w->abandoned_event.data = w;
+    w->abandoned_event.log = cycle->log;
+    w->abandoned_event.cancelable = 1;
+
     w->drain_event.handler = ngx_http_gsgi_drain_handler;
     w->drain_event.data = w;
     w->drain_event.log = cycle->log;
@@ -222,6 +230,12 @@ ngx_http_gsgi_start(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
         return NGX_ERROR;
     }
 
+    if (ngx_process == NGX_PROCESS_WORKER) {
+        w->running_requests = ngx_http_gsgi_running_enter(gmcf->running,
+                                                          gmcf->records,
+                                                          &w->name, w->log);
+    }
+
     w->figures = gsgi_child_board_enter(w->board, &record, &delay);
     w->load_time = ngx_current_msec + delay;
 
@@ -246,9 +260,9 @@ ngx_http_gsgi_start(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
         return NGX_ERROR;
     }
 
-    /* the first completion is waited for from now on */
+    /* the first turn of the event loop must not wait yet */
 
-    ngx_post_event(w->connection->read, &ngx_posted_events);
+    ngx_post_event(w->connection->read, &ngx_posted_next_events);
 
     return NGX_OK;
 }
@@ -412,11 +426,24 @@ ngx_http_gsgi_procs(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf)
 }
 
 
-/* look at the completions when this turn of the event loop is over */
+/*
+ * Before a request is submitted: the library is woken once for all requests
+ * of this turn of the event loop, and their completions are looked at then
+ * without being told of them.  Who has taken go_armed owes the wake-up.
+ */
 
 void
 ngx_http_gsgi_post(ngx_http_gsgi_worker_t *w)
 {
+    uint32_t  armed;
+
+    if (w->armed == 0 && ngx_http_gsgi_load(&w->region->go_armed)) {
+
+        armed = __atomic_exchange_n(&w->region->go_armed, 0, __ATOMIC_SEQ_CST);
+
+        w->armed = (armed <= 2) ? armed : 0;
+    }
+
     if (w->running || w->connection->read->posted) {
         return;
     }
@@ -424,6 +451,27 @@ ngx_http_gsgi_post(ngx_http_gsgi_worker_t *w)
     __atomic_store_n(&w->region->host_sleeping, 0, __ATOMIC_SEQ_CST);
 
     ngx_post_event(w->connection->read, &ngx_posted_events);
+}
+
+
+static void
+ngx_http_gsgi_wake(ngx_http_gsgi_worker_t *w)
+{
+    uint64_t  one;
+
+    if (w->armed == 0) {
+        return;
+    }
+
+    one = 1;
+
+    while (write(w->region->go_efd[w->armed - 1], &one, sizeof(uint64_t)) == -1
+           && ngx_errno == NGX_EINTR)
+    {
+        /* void */
+    }
+
+    w->armed = 0;
 }
 
 
@@ -456,24 +504,40 @@ ngx_http_gsgi_event_handler(ngx_event_t *ev)
     w->running = 1;
 
     do {
+        ngx_http_gsgi_wake(w);
+
         if (ngx_http_gsgi_completions(w) == NGX_AGAIN) {
             ngx_post_event(ev, &ngx_posted_next_events);
             break;
         }
 
+        ngx_http_gsgi_wake(w);
+
     } while (gsgi_completion_sleep(w->bridge) != GSGI_OK);
 
     w->running = 0;
 
+    ngx_http_gsgi_update_figures(w);
+    ngx_http_gsgi_check_signals(w);
+}
+
+
+void
+ngx_http_gsgi_update_figures(ngx_http_gsgi_worker_t *w)
+{
+    ngx_http_gsgi_figure(w, queued, w->nwaiting);
     ngx_http_gsgi_figure(w, in_flight,
                          ngx_http_gsgi_load(&w->region->in_flight));
-    ngx_http_gsgi_figure(w, abandoned,
-                         ngx_http_gsgi_load(&w->region->abandoned));
     ngx_http_gsgi_figure(w, active,
                          ngx_http_gsgi_load(&w->region->slots_used));
+    ngx_http_gsgi_figure(w, abandoned,
+                         ngx_http_gsgi_load(&w->region->abandoned));
 
-    ngx_http_gsgi_check_abandoned(w);
-    ngx_http_gsgi_check_signals(w);
+    if (ngx_http_gsgi_half_abandoned(w) && !w->abandoned_event.timer_set
+        && !w->replaced && ngx_process == NGX_PROCESS_WORKER)
+    {
+        ngx_add_timer(&w->abandoned_event, NGX_HTTP_GSGI_ABANDONED);
+    }
 }
 
 
@@ -492,6 +556,10 @@ ngx_http_gsgi_completions(ngx_http_gsgi_worker_t *w)
         if (gsgi_completion_next(w->bridge, &slot, &events) != GSGI_OK) {
             break;
         }
+
+        /* what a handler has logged is logged before its request is gone */
+
+        (void) ngx_http_gsgi_read_log(w);
 
         ctx = (ngx_http_gsgi_ctx_t *) (uintptr_t) slot->host_data;
 
@@ -537,7 +605,7 @@ ngx_http_gsgi_read_log(ngx_http_gsgi_worker_t *w)
             ngx_http_set_log_request(log, ctx->request);
         }
 
-        ngx_http_gsgi_log_text(level, log, &w->name, text);
+        ngx_http_gsgi_log_text(level, log, &w->name, text, rec.len);
     }
 
     return NGX_AGAIN;
@@ -563,28 +631,41 @@ ngx_http_gsgi_log_ctx(ngx_http_gsgi_worker_t *w, gsgi_log_t *rec)
 }
 
 
-/* a line of nginx's log has less room than a line of an application's */
+/*
+ * A line of nginx's log has less room than a line of an application's, and
+ * nothing in it may look like the begin of another.
+ */
 
 void
 ngx_http_gsgi_log_text(ngx_uint_t level, ngx_log_t *log, ngx_str_t *name,
-    const char *text)
+    const char *text, size_t len)
 {
-    size_t       len;
-    const char  *end;
+    u_char      *p, *end;
+    const char  *last;
+    u_char       line[NGX_HTTP_GSGI_LOG_PIECE + 4];
 
-    while (*text) {
-        end = strchr(text, '\n');
-        len = end ? (size_t) (end - text) : ngx_strlen(text);
-        len = ngx_min(len, NGX_HTTP_GSGI_LOG_PIECE);
+    last = text + len;
+    end = line + NGX_HTTP_GSGI_LOG_PIECE;
 
-        if (len) {
-            ngx_log_error(level, log, 0, "gsgi \"%V\": %*s", name, len, text);
+    while (text < last) {
+
+        for (p = line; text < last && *text != '\n' && p < end; text++) {
+
+            if (((u_char) *text < 0x20 && *text != '\t') || *text == 0x7f) {
+                p = ngx_sprintf(p, "\\x%02xd", (u_int) (u_char) *text);
+
+            } else {
+                *p++ = (u_char) *text;
+            }
         }
 
-        text += len;
-
-        if (*text == '\n') {
+        if (text < last && *text == '\n') {
             text++;
+        }
+
+        if (p > line) {
+            ngx_log_error(level, log, 0, "gsgi \"%V\": %*s", name,
+                          (size_t) (p - line), line);
         }
     }
 }
@@ -593,8 +674,7 @@ ngx_http_gsgi_log_text(ngx_uint_t level, ngx_log_t *log, ngx_str_t *name,
 static void
 ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w)
 {
-    uint32_t     state;
-    const char  *error;
+    uint32_t  state;
 
     state = ngx_http_gsgi_load(&w->region->app_state);
 
@@ -622,8 +702,10 @@ ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w)
         break;
 
     case GSGI_APP_FAILED:
-        error = gsgi_app_error(w->app);
-        ngx_http_gsgi_fail(w, error[0] ? error : "application has failed");
+
+        /* no text: the library has logged it */
+
+        ngx_http_gsgi_fail(w, gsgi_app_error(w->app));
         break;
 
     case GSGI_APP_STOPPED:
@@ -653,18 +735,27 @@ ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w)
 }
 
 
-/* handlers that never end: a new worker is the only cure */
-
-static void
-ngx_http_gsgi_check_abandoned(ngx_http_gsgi_worker_t *w)
+static ngx_uint_t
+ngx_http_gsgi_half_abandoned(ngx_http_gsgi_worker_t *w)
 {
     uint32_t  abandoned;
 
     abandoned = ngx_http_gsgi_load(&w->region->abandoned);
 
-    if (w->replaced || w->draining || ngx_process != NGX_PROCESS_WORKER
-        || abandoned * 2 < w->concurrency || abandoned == 0)
-    {
+    return abandoned && abandoned * 2 >= w->concurrency;
+}
+
+
+/* handlers that never end: a new worker is the only cure */
+
+static void
+ngx_http_gsgi_abandoned_handler(ngx_event_t *ev)
+{
+    ngx_http_gsgi_worker_t  *w;
+
+    w = ev->data;
+
+    if (w->draining || !ngx_http_gsgi_half_abandoned(w)) {
         return;
     }
 
@@ -672,9 +763,9 @@ ngx_http_gsgi_check_abandoned(ngx_http_gsgi_worker_t *w)
 
     ngx_log_error(NGX_LOG_ERR, w->log, 0,
                   "gsgi \"%V\": %uD handlers have not ended after their "
-                  "requests did, of %ui that may run: "
-                  "this worker is replaced",
-                  &w->name, abandoned, w->concurrency);
+                  "requests did, and gsgi_concurrency is %ui: "
+                  "this worker is replaced", &w->name,
+                  ngx_http_gsgi_load(&w->region->abandoned), w->concurrency);
 
     ngx_quit = 1;
 }
@@ -696,7 +787,8 @@ ngx_http_gsgi_fail(ngx_http_gsgi_worker_t *w, const char *text)
     w->failed = 1;
 
     if (!expected) {
-        ngx_http_gsgi_log_text(NGX_LOG_EMERG, w->log, &w->name, text);
+        ngx_http_gsgi_log_text(NGX_LOG_EMERG, w->log, &w->name, text,
+                               ngx_strlen(text));
     }
 
     if (w->region) {
@@ -716,6 +808,7 @@ ngx_http_gsgi_drain(ngx_http_gsgi_worker_t *w)
     if (!w->draining) {
         w->draining = 1;
         w->drain_start = ngx_current_msec;
+        w->drain_idle = ngx_current_msec;
 
         ngx_log_debug0(NGX_LOG_DEBUG_HTTP, w->log, 0, "http gsgi drain");
     }
@@ -841,6 +934,11 @@ ngx_http_gsgi_exit_process(ngx_cycle_t *cycle)
     if (w->board && w->figures != &w->no_figures) {
         gsgi_child_board_leave(w->board, w->figures);
         w->figures = &w->no_figures;
+    }
+
+    if (w->running_requests) {
+        ngx_http_gsgi_running_leave(w->running_requests);
+        w->running_requests = NULL;
     }
 
     /* the eventfd itself stays open for the library */

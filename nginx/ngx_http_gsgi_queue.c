@@ -97,7 +97,7 @@ ngx_http_gsgi_enter(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         return;
 
     case NGX_BUSY:
-        rc = ngx_http_gsgi_reject(r, w, "too many requests are waiting");
+        rc = ngx_http_gsgi_reject(r, w, "queue of gsgi_concurrency is full");
         break;
 
     default: /* NGX_ERROR */
@@ -154,7 +154,7 @@ ngx_http_gsgi_enqueue(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     ngx_queue_insert_tail(&w->waiting, &ctx->queue);
     w->nwaiting++;
 
-    ngx_http_gsgi_figure(w, queued, w->nwaiting);
+    ngx_http_gsgi_update_figures(w);
 
     ngx_http_gsgi_set_timer(ctx);
 }
@@ -172,7 +172,7 @@ ngx_http_gsgi_leave_queue(ngx_http_gsgi_ctx_t *ctx)
     ngx_queue_remove(&ctx->queue);
     w->nwaiting--;
 
-    ngx_http_gsgi_figure(w, queued, w->nwaiting);
+    ngx_http_gsgi_update_figures(w);
 }
 
 
@@ -241,7 +241,7 @@ ngx_http_gsgi_dequeue(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         ngx_queue_insert_head(&w->waiting, &ctx->queue);
         w->nwaiting++;
 
-        ngx_http_gsgi_figure(w, queued, w->nwaiting);
+        ngx_http_gsgi_update_figures(w);
         break;
 
     default: /* NGX_ERROR */

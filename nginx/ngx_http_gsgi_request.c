@@ -22,6 +22,7 @@ static ngx_int_t ngx_http_gsgi_pack(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx, gsgi_slot_t *slot);
 static void ngx_http_gsgi_pack_request(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx, gsgi_pack_t *p);
+static void ngx_http_gsgi_pack_uri(ngx_http_request_t *r, gsgi_pack_t *p);
 static void ngx_http_gsgi_pack_server(ngx_http_request_t *r, gsgi_pack_t *p);
 static void ngx_http_gsgi_pack_client(ngx_http_request_t *r, gsgi_pack_t *p);
 static void ngx_http_gsgi_pack_request_id(ngx_http_request_t *r,
@@ -72,7 +73,7 @@ ngx_http_gsgi_handler(ngx_http_request_t *r)
 
     if (rc == NGX_BUSY) {
         ctx->done = 1;
-        return ngx_http_gsgi_reject(r, w, "too many requests are waiting");
+        return ngx_http_gsgi_reject(r, w, "queue of gsgi_concurrency is full");
     }
 
     if (glcf->request_buffering && r == r->main && r->request_body == NULL
@@ -260,7 +261,14 @@ ngx_http_gsgi_release(void *data)
     w = ctx->worker;
     w->nactive--;
 
+    if (w->running_requests) {
+        ngx_http_gsgi_running_end(w->running_requests,
+                                  gsgi_slot_index(w->bridge, slot));
+    }
+
     gsgi_slot_release(w->bridge, slot, ctx->released);
+
+    ngx_http_gsgi_update_figures(w);
 
     if (w->nwaiting && w->connection) {
         ngx_http_gsgi_post(w);
@@ -280,7 +288,10 @@ ngx_http_gsgi_end(ngx_http_gsgi_ctx_t *ctx, uint32_t host_flags)
     }
 
     ctx->done = 1;
-    ctx->finished = ngx_current_msec;
+
+    if (!ctx->ended) {
+        ctx->finished = ngx_current_msec;
+    }
 
     if (ctx->queued) {
         ngx_http_gsgi_leave_queue(ctx);
@@ -377,8 +388,8 @@ ngx_http_gsgi_timer_handler(ngx_event_t *ev)
         ngx_http_gsgi_end(ctx, 0);
         ngx_http_gsgi_finalize(r, ctx,
             ngx_http_gsgi_reject(r, w, w->ready
-                                       ? "request waited too long"
-                                       : "application did not start in time"));
+                     ? "timeout of gsgi_concurrency has passed in the queue"
+                     : "gsgi_start_timeout has passed before the start"));
 
     } else if (ctx->slot && !ctx->header_sent
                && now - ctx->submitted >= glcf->timeout + waited)
@@ -454,6 +465,11 @@ ngx_http_gsgi_submit(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 
     ngx_http_gsgi_count(w, requests, 1);
     ngx_http_gsgi_figure(w, last_request, slot->id);
+
+    if (w->running_requests) {
+        ngx_http_gsgi_running_begin(w->running_requests, r,
+                                    gsgi_slot_index(w->bridge, slot));
+    }
 
     ngx_http_gsgi_set_timer(ctx);
 
@@ -592,15 +608,10 @@ ngx_http_gsgi_flags(ngx_http_request_t *r)
         flags |= GSGI_REQ_TRAILERS;
     }
 
-    if (r->http_version == NGX_HTTP_VERSION_11) {
-
-        if (r->headers_in.expect && !r->expect_tested) {
-            flags |= GSGI_REQ_EXPECT;
-        }
-
-        if (r->headers_in.upgrade && !ngx_http_gsgi_has_body(r)) {
-            flags |= GSGI_REQ_UPGRADE;
-        }
+    if (r->http_version == NGX_HTTP_VERSION_11
+        && r->headers_in.expect && !r->expect_tested)
+    {
+        flags |= GSGI_REQ_EXPECT;
     }
 
     return flags;
@@ -615,8 +626,7 @@ ngx_http_gsgi_pack_request(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
 
     gsgi_pack_meta(p, GSGI_META_METHOD, r->method_name.data,
                    r->method_name.len);
-    gsgi_pack_meta(p, GSGI_META_URI, r->unparsed_uri.data,
-                   r->unparsed_uri.len);
+    ngx_http_gsgi_pack_uri(r, p);
     gsgi_pack_meta(p, GSGI_META_PATH, r->uri.data, r->uri.len);
 
     mount = &ctx->conf->script_name;
@@ -639,6 +649,35 @@ ngx_http_gsgi_pack_request(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
     } else {
         gsgi_pack_meta(p, GSGI_META_PROTOCOL, "HTTP/0.9", 8);
     }
+}
+
+
+/* the request target as received: the core keeps only the path of a URL */
+
+static void
+ngx_http_gsgi_pack_uri(ngx_http_request_t *r, gsgi_pack_t *p)
+{
+    u_char  *start, *last;
+
+    if (r != r->main || r->schema_start == NULL
+        || r->http_version >= NGX_HTTP_VERSION_20
+        || r->request_line.len <= r->method_name.len)
+    {
+        gsgi_pack_meta(p, GSGI_META_URI, r->unparsed_uri.data,
+                       r->unparsed_uri.len);
+        return;
+    }
+
+    start = r->schema_start;
+    last = r->request_line.data + r->request_line.len;
+
+    while (last > start && *--last != ' ') { /* void */ }
+
+    while (last > start && last[-1] == ' ') {
+        last--;
+    }
+
+    gsgi_pack_meta(p, GSGI_META_URI, start, last - start);
 }
 
 
@@ -792,6 +831,7 @@ static void
 ngx_http_gsgi_pack_headers(ngx_http_request_t *r, gsgi_pack_t *p,
     ngx_uint_t body, ngx_uint_t authenticated)
 {
+    ngx_str_t         value;
     ngx_uint_t        i;
     ngx_list_part_t  *part;
     ngx_table_elt_t  *h;
@@ -828,8 +868,26 @@ ngx_http_gsgi_pack_headers(ngx_http_request_t *r, gsgi_pack_t *p,
             continue;
         }
 
-        gsgi_pack_header(p, h[i].key.data, h[i].key.len, h[i].value.data,
-                         h[i].value.len);
+        value = h[i].value;
+
+        /* the core trims spaces but not tabs */
+
+        while (value.len
+               && (value.data[0] == ' ' || value.data[0] == '\t'))
+        {
+            value.data++;
+            value.len--;
+        }
+
+        while (value.len
+               && (value.data[value.len - 1] == ' '
+                   || value.data[value.len - 1] == '\t'))
+        {
+            value.len--;
+        }
+
+        gsgi_pack_header(p, h[i].key.data, h[i].key.len, value.data,
+                         value.len);
     }
 }
 

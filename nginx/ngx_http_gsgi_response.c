@@ -99,6 +99,11 @@ ngx_http_gsgi_process(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
     }
 
     if (events & (GSGI_CQ_END|GSGI_CQ_CUT|GSGI_CQ_RELEASE)) {
+
+        if (!ctx->ended) {
+            ctx->finished = ngx_current_msec;
+        }
+
         ctx->ended = 1;
 
     } else if (events & GSGI_CQ_READ) {
@@ -134,10 +139,6 @@ ngx_http_gsgi_process(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
         ctx->flush = 1;
 
         ngx_http_gsgi_set_timer(ctx);
-
-        if (events & GSGI_CQ_UPGRADE) {
-            ngx_http_gsgi_upgrade(r, ctx);
-        }
 
         if (!r->header_only
             && ngx_http_gsgi_take_inline(r, ctx) != NGX_OK)
@@ -265,9 +266,8 @@ ngx_http_gsgi_take_inline(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     b->last = b->start + slot->body_len;
     b->end = b->last;
 
-    gb->size = slot->body_len;
+    /* what lies in the slot takes no credit */
 
-    ctx->out_published += slot->body_len;
     ctx->bytes_sent += slot->body_len;
 
     return NGX_OK;
@@ -738,7 +738,7 @@ ngx_http_gsgi_output(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
      * and the write filter keeps back what is small
      */
 
-    if (!ctx->flush
+    if (b && !ctx->flush
         && (ngx_http_gsgi_load(&ctx->slot->out_waiting)
             || (ctx->out_published - ctx->out_acked) * 2 > ctx->conf->buffer))
     {

@@ -143,14 +143,14 @@ ngx_http_gsgi_time_variable(ngx_http_request_t *r,
 
     if (data == 0) {
         ms = (ngx_msec_int_t)
-             ((ctx->done ? ctx->finished : ngx_current_msec) - ctx->start);
+             ((ctx->finished ? ctx->finished : ngx_current_msec) - ctx->start);
 
     } else if (ctx->slot == NULL) {
 
         /* it never got out of the queue */
 
         ms = (ngx_msec_int_t)
-             ((ctx->done ? ctx->finished : ngx_current_msec) - ctx->start);
+             ((ctx->finished ? ctx->finished : ngx_current_msec) - ctx->start);
 
     } else {
         ms = (ngx_msec_int_t) (ctx->submitted - ctx->start)

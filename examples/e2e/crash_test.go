@@ -1,0 +1,155 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// crashing is a configuration with two workers, so that one can be seen to
+// go on while the other ends.
+func crashing(kind string) setup {
+	conf := setup{app: "-entries=8080"}
+	if kind == nginx {
+		conf.top = "worker_processes 2;"
+	}
+	conf.server = locationConf(kind, "/", "", "")
+	return conf
+}
+
+// twoWorkers starts a server of which a worker is going to end.
+func twoWorkers(t *testing.T, kind string) *server {
+	t.Helper()
+	if kind != nginx {
+		saved := mpms[kind]
+		mpms[kind] = regexp.MustCompile(`(?m)^(StartServers|ServerLimit) 1$`).ReplaceAllString(saved, "$1 2")
+		mpms[kind] = regexp.MustCompile(`(?m)^(MaxRequestWorkers|MaxSpareThreads) (300|32)$`).ReplaceAllString(mpms[kind], "$1 600")
+		mpms[kind] = regexp.MustCompile(`(?m)^(MaxRequestWorkers|MaxSpareServers) 1$`).ReplaceAllString(mpms[kind], "$1 2")
+		defer func() { mpms[kind] = saved }()
+	}
+	s := launchUnclean(t, kind, crashing(kind))
+	s.untilAnswers(t)
+	return s
+}
+
+// untilAnswers waits for the application.
+func (s *server) untilAnswers(t *testing.T) {
+	t.Helper()
+	code, body, err := 0, "", error(nil)
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if code, body, err = s.get("/hello"); err == nil && code == http.StatusOK {
+			return
+		}
+	}
+	t.Fatalf("the application does not answer: %d %v %s", code, err, body)
+}
+
+func TestCrashes(t *testing.T) {
+	for _, kind := range []string{nginx, event, worker, prefork} {
+		t.Run(kind, func(t *testing.T) {
+			for _, c := range []struct{ name, path, log string }{
+				{"a panic in a goroutine of the application's own", "/crash?token=own", `panic: crash on demand own`},
+				{"os.Exit", "/exit?code=3", ``},
+				{"SIGSEGV in C", "/segv", ``},
+			} {
+				t.Run(c.name, func(t *testing.T) {
+					s := twoWorkers(t, kind)
+					s.crashOne(t, c.path, c.log)
+				})
+			}
+		})
+	}
+}
+
+// crashOne ends one of two workers while the other holds a request, checks
+// that this request is answered, and that the server recovers.
+func (s *server) crashOne(t *testing.T, path, text string) {
+	mark := s.log.mark()
+	before := s.workers()
+	assert.Len(t, before, 2)
+	held := s.elsewhere(t, path)
+	raw := held.raw
+	assert.Empty(t, raw, "the client of the crash sees %q", raw)
+	held.visitor.release()
+	a := held.wire.answer("GET")
+	assert.Equal(t, 200, a.StatusCode)
+	assert.Equal(t, "waited\n", a.body)
+	if text != "" {
+		s.log.want(t, mark, text)
+	}
+	s.log.want(t, mark, `(?i)(request.*\b(was|were)\b|running|in flight)`)
+	held.wire.Close()
+	end := time.Now().Add(30 * time.Second)
+	for len(s.workers()) < 2 && time.Now().Before(end) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	s.untilAnswers(t)
+	alive := 0
+	for _, pid := range s.workers() {
+		for _, old := range before {
+			if pid == old {
+				alive++
+			}
+		}
+	}
+	assert.LessOrEqual(t, alive, 1, "workers that lived on")
+}
+
+// A held request waits in a worker that is not the one that crashed.
+type held struct {
+	wire    *wire
+	visitor *visitor
+	raw     string // what the client of the crash saw
+}
+
+// elsewhere holds a request in one worker and crashes the other.
+func (s *server) elsewhere(t *testing.T, path string) held {
+	t.Helper()
+	g := newGate(t)
+	w := s.dial(t)
+	w.send("GET /wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("held"))
+	v := g.next()
+	holder := s.pidOf(t, w)
+	for range 200 {
+		c := s.dial(t)
+		if s.apache() {
+			c.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			c.answer("GET")
+		} else {
+			time.Sleep(time.Millisecond)
+		}
+		if pid := s.pidOf(t, c); pid != holder && pid != 0 {
+			c.send("GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path)
+			return held{w, v, c.rest()}
+		}
+		c.Close()
+	}
+	t.Fatal("all connections go to one worker")
+	return held{}
+}
+
+func TestCrashWithManyGoroutines(t *testing.T) {
+	const n = 10_000
+	for _, kind := range []string{nginx, event} {
+		t.Run(kind, func(t *testing.T) {
+			s := launchUnclean(t, kind, crashing(kind))
+			s.untilAnswers(t)
+			mark := s.log.mark()
+			assert.Empty(t, s.raw(t, fmt.Sprintf("GET /crash?n=%d&token=many HTTP/1.1\r\nHost: localhost\r\n\r\n", n)))
+			s.untilAnswers(t)
+			text := s.log.since(mark)
+			assert.Contains(t, text, "panic: crash on demand many")
+			begun := regexp.MustCompile(`(?m)^goroutine \d+ `).FindAllString(text, -1)
+			whole := regexp.MustCompile(`(?m)^created by github\.com/gsgi/gsgi/examples/e2e/app\.crash in goroutine \d+$`).
+				FindAllString(text, -1)
+			assert.GreaterOrEqual(t, len(begun), n, "goroutines in the trace")
+			assert.GreaterOrEqual(t, len(whole), n, "goroutines with their origin")
+			assert.Equal(t, n, strings.Count(text, "app.bystander("), "bystanders")
+		})
+	}
+}

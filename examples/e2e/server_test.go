@@ -1,0 +1,265 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The servers.
+const (
+	nginx   = "nginx"
+	event   = "apache event"
+	worker  = "apache worker"
+	prefork = "apache prefork"
+)
+
+// A setup is a configuration apart from what every server needs. Names
+// between at signs are replaced: @DIR@ of the server, @SHARE@ of the run,
+// @LIB@, @PORT@, @TLS@, @EXTRA@.
+type setup struct {
+	app    string // arguments of gsgi_app behind the library
+	main   string // http {} or server config, in front of the rest
+	server string // the server block, or the server config and all virtual hosts
+	more   string // behind: further server blocks or virtual hosts
+	top    string // NGINX only: the main context
+	noApp  bool   // main has its own gsgi_app
+}
+
+// A server is one running NGINX or Apache.
+type server struct {
+	kind string
+	dir  string
+	conf string
+
+	plain, tls, extra string // host:port
+	cmd               *exec.Cmd
+	exited            chan struct{}
+	log               *logFile
+	base              usage
+}
+
+func (s *server) apache() bool {
+	return s.kind != nginx
+}
+
+// prepareServer writes the configuration of a server, which does not run yet.
+func prepareServer(kind string, conf setup) (*server, error) {
+	dir, err := os.MkdirTemp(world.dir, strings.ReplaceAll(kind, " ", "-")+"-")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{kind: kind, dir: dir, exited: make(chan struct{})}
+	if err := errors.Join(os.Chmod(dir, 0o755), s.choosePorts()); err != nil {
+		return nil, err
+	}
+	s.log = &logFile{path: filepath.Join(dir, "error.log")}
+	text := nginxConf(conf)
+	if s.apache() {
+		text = apacheConf(kind, conf)
+	}
+	s.conf = filepath.Join(dir, "server.conf")
+	return s, os.WriteFile(s.conf, []byte(s.fill(text)), 0o644)
+}
+
+// choosePorts picks three ports that are free now.
+func (s *server) choosePorts() error {
+	for _, addr := range []*string{&s.plain, &s.tls, &s.extra} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		*addr = l.Addr().String()
+	}
+	return nil
+}
+
+func port(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
+}
+
+func (s *server) fill(text string) string {
+	return strings.NewReplacer(
+		"@DIR@", s.dir,
+		"@SHARE@", world.dir,
+		"@LIB@", world.library,
+		"@PORT@", port(s.plain),
+		"@TLS@", port(s.tls),
+		"@EXTRA@", port(s.extra),
+	).Replace(text)
+}
+
+// command is the server's program with this configuration.
+func (s *server) command(args ...string) *exec.Cmd {
+	if s.apache() {
+		return exec.Command("/usr/sbin/apache2", append([]string{"-d", s.dir, "-f", s.conf}, args...)...)
+	}
+	return exec.Command("/usr/sbin/nginx", append([]string{"-p", s.dir, "-c", s.conf}, args...)...)
+}
+
+// check runs the server's test of the configuration.
+func (s *server) check() (string, error) {
+	out, err := s.command("-t").CombinedOutput()
+	return string(out), err
+}
+
+func (s *server) start() error {
+	var args []string
+	if s.apache() {
+		args = []string{"-DFOREGROUND"}
+	}
+	stderr, err := os.Create(filepath.Join(s.dir, "stderr"))
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	s.cmd = s.command(args...)
+	s.cmd.Stdout, s.cmd.Stderr = stderr, stderr
+	// Apache signals its whole process group.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	go func() {
+		s.cmd.Wait()
+		close(s.exited)
+	}()
+	return s.untilReady()
+}
+
+// untilReady waits for the status page, which needs no application.
+func (s *server) untilReady() error {
+	var last error
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
+		select {
+		case <-s.exited:
+			return fmt.Errorf("%s has ended: %v\n%s", s.kind, s.cmd.ProcessState, s.texts())
+		default:
+		}
+		if _, last = s.status(); last == nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return fmt.Errorf("%s does not answer: %w\n%s", s.kind, last, s.texts())
+}
+
+// texts is what the server has said since its start.
+func (s *server) texts() string {
+	stderr, _ := os.ReadFile(filepath.Join(s.dir, "stderr"))
+	return string(stderr) + s.log.since(0)
+}
+
+// stop ends the server gracefully and reports what was not clean about it.
+func (s *server) stop() error {
+	signal := syscall.SIGQUIT
+	if s.apache() {
+		signal = syscall.SIGTERM
+	}
+	workers := children(s.cmd.Process.Pid)
+	s.cmd.Process.Signal(signal)
+	select {
+	case <-s.exited:
+	case <-time.After(20 * time.Second):
+		s.kill()
+		return fmt.Errorf("%s did not stop within 20 s\n%s", s.kind, s.log.tail(40))
+	}
+	if !s.cmd.ProcessState.Success() {
+		return fmt.Errorf("%s: %v\n%s", s.kind, s.cmd.ProcessState, s.log.tail(40))
+	}
+	for _, pid := range workers {
+		if alive(pid) {
+			return fmt.Errorf("%s left worker %d behind", s.kind, pid)
+		}
+	}
+	return nil
+}
+
+// kill ends the server and its workers at once.
+func (s *server) kill() {
+	for _, pid := range append(children(s.cmd.Process.Pid), s.cmd.Process.Pid) {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	<-s.exited
+}
+
+// alarms are log lines that no case of the shared servers may cause.
+var alarms = regexp.MustCompile(`(?m)^.*(\[(\w*:)?(alert|emerg|crit)\]|exited on signal|exit signal|` +
+	`open socket|AH00045|still did not exit).*$`)
+
+// clean reports lines in the log that a healthy server does not write.
+func (s *server) clean() error {
+	if lines := alarms.FindAllString(s.log.since(0), 10); lines != nil {
+		return fmt.Errorf("%s logged:\n%s", s.kind, strings.Join(lines, "\n"))
+	}
+	return nil
+}
+
+// launch starts a server for one test, which ends it. Its log is shown when
+// the test fails; unclean permits alarms in it.
+func launch(t *testing.T, kind string, conf setup) *server {
+	t.Helper()
+	s := launchUnclean(t, kind, conf)
+	t.Cleanup(func() {
+		if err := s.clean(); err != nil {
+			t.Error(err)
+		}
+	})
+	s.warm(t)
+	return s
+}
+
+func launchUnclean(t *testing.T, kind string, conf setup) *server {
+	t.Helper()
+	s, err := prepareServer(kind, conf)
+	if err == nil {
+		err = s.start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", s.kind, s.log.tail(60))
+		}
+	})
+	return s
+}
+
+// get fetches a page over a connection of its own.
+func (s *server) get(path string) (int, string, error) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	client := http.Client{Transport: transport, Timeout: 20 * time.Second}
+	res, err := client.Get("http://" + s.plain + path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(body), err
+}
+
+// master is the pid of the server's first process.
+func (s *server) master() int {
+	return s.cmd.Process.Pid
+}
+
+// workers are the pids of the server's children.
+func (s *server) workers() []int {
+	return children(s.master())
+}
