@@ -416,6 +416,7 @@ static int serve(gsgi_exchange_t *x)
     }
 
     gsgi_input_close(x);
+    gsgi_output_close(x);
 
     return rc;
 }

@@ -21,6 +21,7 @@ APLOG_USE_MODULE(gsgi);
 
 #define GSGI_PASS_BYTES   (128 * 1024)      /* in one brigade */
 #define GSGI_SMALL_BYTES  8192              /* copied, to free the slot */
+#define GSGI_COPY_BYTES   (32 * 1024)
 #define GSGI_FILE_BYTES   (4 * 1024 * 1024) /* of a file between two acks */
 
 
@@ -74,6 +75,45 @@ static void add_flush(gsgi_exchange_t *x)
     x->out.dirty = 0;
 }
 
+/*
+ * The same by copying.  mod_http2 sets file buckets aside, and APR does not
+ * close a descriptor that was set aside and had been given to it.
+ */
+static int copy_file(gsgi_exchange_t *x, int fd, apr_off_t off,
+                     apr_size_t len, int flush)
+{
+    apr_bucket_alloc_t *alloc = x->r->connection->bucket_alloc;
+    int rc = GSGI_GOES_ON;
+    char *data;
+    ssize_t n;
+
+    while (len && rc == GSGI_GOES_ON) {
+        data = apr_bucket_alloc(GSGI_COPY_BYTES, alloc);
+        n = pread(fd, data, len < GSGI_COPY_BYTES ? len : GSGI_COPY_BYTES,
+                  off);
+
+        if (n <= 0) {
+            apr_bucket_free(data);
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        APR_BRIGADE_INSERT_TAIL(x->out.bb,
+                                apr_bucket_heap_create(data, n,
+                                                       apr_bucket_free,
+                                                       alloc));
+        off += n;
+        len -= n;
+
+        if (flush && !len) {
+            add_flush(x);
+        }
+
+        rc = pass(x);
+    }
+
+    return rc;
+}
+
 /* A piece of a file, flushed: it has left when this returns. */
 static int pass_file(gsgi_exchange_t *x, int fd, apr_off_t off,
                      apr_size_t len, int flush)
@@ -88,6 +128,10 @@ static int pass_file(gsgi_exchange_t *x, int fd, apr_off_t off,
 
     if (fstat(fd, &st) == -1 || off + (apr_off_t) len > st.st_size) {
         return HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    if (x->r->connection->master) {
+        return copy_file(x, fd, off, len, flush);
     }
 
     if (core->enable_sendfile == ENABLE_SENDFILE_ON) {
@@ -154,6 +198,15 @@ static int unspool(gsgi_exchange_t *x, int all)
 int gsgi_response_pending(gsgi_exchange_t *x)
 {
     return x->out.unspooled < x->out.spooled && !x->out.discard;
+}
+
+/* On HTTP/2 the request's pool may live as long as the connection. */
+void gsgi_output_close(gsgi_exchange_t *x)
+{
+    if (x->out.spool) {
+        apr_file_close(x->out.spool);
+        x->out.spool = NULL;
+    }
 }
 
 static int spool(gsgi_exchange_t *x, const char *data, apr_size_t len)

@@ -329,6 +329,7 @@ void gsgi_response_cut(gsgi_exchange_t *x);
 int gsgi_output_send(gsgi_exchange_t *x, apr_uint32_t list,
                      apr_uint32_t events);
 void gsgi_output_drop(apr_uint32_t list);
+void gsgi_output_close(gsgi_exchange_t *x);
 
 /* Lets the slot go; why is GSGI_HOST_* for an application that is not done,
  * else 0. */

@@ -25,4 +25,6 @@ $(OUT)/packages-%: build/packages.mk build/packages.sh \
 ifneq ($(PACKAGES),no)
 	@build/packages.sh $(wanted)
 	@touch $@
+else
+	@:
 endif

@@ -178,9 +178,10 @@ alive() {
     [[ -n $1 ]] && kill -0 "$1" 2> /dev/null
 }
 
+# Usage: show_failure SERVER TEXT
 show_failure() {
     local server=$1
-    echo "make run: $server has ended; its log says:" >&2
+    echo "make run: $2; its log says:" >&2
     cat "$run/$server-start.log" "$run/$server-error.log" 2> /dev/null \
         | tail -n 20 | sed 's/^/    /' >&2
 }
@@ -190,14 +191,15 @@ check_servers() {
     for server in nginx apache; do
         pid=${server}_pid
         if ! alive "${!pid}"; then
-            show_failure "$server"
+            show_failure "$server" "$server has ended"
             return 1
         fi
     done
 }
 
+# Usage: wait_for SERVER URL
 wait_for() {
-    local url=$1 deadline=$((SECONDS + 60)) status
+    local url=$2 deadline=$((SECONDS + 60)) status
     while ((SECONDS < deadline)); do
         check_servers || exit 1
         status=$(curl -s -o /dev/null -m 10 -w '%{http_code}' "$url") || true
@@ -206,8 +208,8 @@ wait_for() {
         fi
         sleep 0.1
     done
-    fail "$url answers with ${status:-nothing} and not with 200;" \
-        "the logs are in $run"
+    show_failure "$1" "$url gives $status and not 200"
+    exit 1
 }
 
 # The paths to wait for, in NGINX and in Apache.
@@ -301,8 +303,8 @@ main() {
     start
     local at
     read -r -a at <<< "$(paths)"
-    wait_for "http://127.0.0.1:$nginx_port${at[0]}"
-    wait_for "http://127.0.0.1:$apache_port${at[1]}"
+    wait_for nginx "http://127.0.0.1:$nginx_port${at[0]}"
+    wait_for apache "http://127.0.0.1:$apache_port${at[1]}"
     tell "${at[@]}"
     follow
     while sleep 0.5; do

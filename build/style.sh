@@ -35,9 +35,10 @@ files() {
 }
 
 # Links to files that are not there.
-for page in README.md */README.md apache/mod_gsgi.md; do
-    for link in $(grep -oE '\]\([^)#:]+' "$page" | cut -c 3-); do
-        if [ ! -e "${page%/*}/$link" ] && [ ! -e "$link" ]; then
+for page in README.md */*.md; do
+    links=$(grep -oE '\]\([^)#:]+[)#]' "$page" | sed 's/^](//; s/.$//')
+    for link in $links; do
+        if [ ! -e "$(dirname "$page")/$link" ]; then
             echo "$page: $link is not there"
             bad=1
         fi

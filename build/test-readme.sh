@@ -41,7 +41,7 @@ tools() {
 kill -HUP \$(cat $tmp/nginx.pid)
 kill -USR1 \$(cat $tmp/apache.pid)
 END
-    chmod 755 "$tmp/bin"/*
+    chmod 755 "$tmp/bin/systemctl"
     PATH=$tmp/bin:$PATH
 }
 

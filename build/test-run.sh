@@ -16,7 +16,7 @@ start() {
     "$@" env --default-signal=INT NGINX_PORT="$nginx_port" \
         APACHE_PORT="$apache_port" "$dir/build/run.sh" > "$tmp/run.log" 2>&1 &
     pids=($!)
-    local deadline=$((SECONDS + 60))
+    local deadline=$((SECONDS + 90))
     until grep -q '^Ctrl-C' "$tmp/run.log"; do
         kill -0 "${pids[0]}" 2> /dev/null || fail "make run has ended"
         ((SECONDS < deadline)) || fail "make run does not get ready"

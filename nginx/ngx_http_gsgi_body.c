@@ -344,7 +344,7 @@ ngx_http_gsgi_body_error(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
 
     if (c->error) {
         rc = NGX_HTTP_CLIENT_CLOSED_REQUEST;
-        ngx_http_gsgi_count(ctx->worker, aborted, 1);
+        ngx_http_gsgi_outcome(ctx, aborted);
 
     } else if (ctx->header_sent) {
 

@@ -182,6 +182,7 @@ ngx_http_gsgi_process_head(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     }
 
     if (rc != NGX_OK) {
+        ngx_http_gsgi_outcome(ctx, failed);
         ngx_http_gsgi_finalize(r, ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return NGX_DONE;
     }
@@ -197,6 +198,7 @@ ngx_http_gsgi_process_head(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     rc = ngx_http_send_header(r);
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->post_action) {
+        ngx_http_gsgi_outcome(ctx, aborted);
         ngx_http_gsgi_end(ctx, GSGI_HOST_ABORT);
         ngx_http_finalize_request(r, rc);
         return NGX_DONE;
@@ -214,7 +216,7 @@ ngx_http_gsgi_invalid_head(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
                   "gsgi \"%V\": application sent %s",
                   &ctx->conf->pass->name, reason);
 
-    ngx_http_gsgi_count(ctx->worker, failed, 1);
+    ngx_http_gsgi_outcome(ctx, failed);
 
     ctx->status = NGX_HTTP_INTERNAL_SERVER_ERROR;
 
@@ -332,7 +334,7 @@ ngx_http_gsgi_redirect(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
         return ngx_http_gsgi_invalid_head(r, ctx, "a malformed head");
     }
 
-    ngx_http_gsgi_count(ctx->worker, answered, 1);
+    ngx_http_gsgi_outcome(ctx, answered);
 
     ngx_http_gsgi_end(ctx, GSGI_HOST_ABORT);
 
@@ -400,7 +402,7 @@ ngx_http_gsgi_intercept(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
             return NGX_DONE;
         }
 
-        ngx_http_gsgi_count(ctx->worker, answered, 1);
+        ngx_http_gsgi_outcome(ctx, answered);
 
         ngx_http_gsgi_finalize(r, ctx, ctx->status);
         return NGX_DONE;

@@ -34,6 +34,14 @@
 #define ngx_http_gsgi_count(w, name, n)                                       \
     (void) __atomic_add_fetch(&(w)->figures->name, n, __ATOMIC_RELAXED)
 
+/* each request has one outcome */
+
+#define ngx_http_gsgi_outcome(ctx, name)                                      \
+    if (!(ctx)->counted) {                                                    \
+        (ctx)->counted = 1;                                                   \
+        ngx_http_gsgi_count((ctx)->worker, name, 1);                          \
+    }
+
 #define ngx_http_gsgi_figure(w, name, n)                                      \
     __atomic_store_n(&(w)->figures->name, n, __ATOMIC_RELAXED)
 
@@ -207,6 +215,7 @@ typedef struct {
     off_t                       bytes_sent;
     uint32_t                    queue_us;
 
+    unsigned                    counted:1;
     unsigned                    queued:1;
     unsigned                    starving:1;
     unsigned                    body_begun:1;

@@ -71,7 +71,10 @@ ngx_http_gsgi_enter(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     ctx->start = ngx_current_msec;
     ctx->submitted = ngx_current_msec;
 
+    ngx_http_gsgi_count(w, requests, 1);
+
     if (ngx_http_gsgi_watch_client(r, ctx) != NGX_OK) {
+        ngx_http_gsgi_outcome(ctx, failed);
         ngx_http_gsgi_finalize(r, ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
         return;
     }
@@ -103,7 +106,7 @@ ngx_http_gsgi_enter(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     default: /* NGX_ERROR */
 
         if (w && !w->failed) {
-            ngx_http_gsgi_count(w, failed, 1);
+            ngx_http_gsgi_outcome(ctx, failed);
             rc = NGX_HTTP_INTERNAL_SERVER_ERROR;
             break;
         }
@@ -245,7 +248,7 @@ ngx_http_gsgi_dequeue(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         break;
 
     default: /* NGX_ERROR */
-        ngx_http_gsgi_count(w, failed, 1);
+        ngx_http_gsgi_outcome(ctx, failed);
         ngx_http_gsgi_finalize(r, ctx, NGX_HTTP_INTERNAL_SERVER_ERROR);
     }
 }
@@ -287,7 +290,7 @@ ngx_http_gsgi_reject(ngx_http_request_t *r, ngx_http_gsgi_worker_t *w,
     wait = 10;
 
     if (w) {
-        ngx_http_gsgi_count(w, rejected, 1);
+        ngx_http_gsgi_outcome(ctx, rejected);
 
         left = (ngx_msec_int_t) (w->load_time - ngx_current_msec);
 
@@ -316,9 +319,7 @@ ngx_http_gsgi_reject(ngx_http_request_t *r, ngx_http_gsgi_worker_t *w,
                       &gmcf->name, reason);
     }
 
-    if (ctx) {
-        ctx->status = NGX_HTTP_SERVICE_UNAVAILABLE;
-    }
+    ctx->status = NGX_HTTP_SERVICE_UNAVAILABLE;
 
     h = ngx_list_push(&r->headers_out.headers);
     if (h == NULL) {

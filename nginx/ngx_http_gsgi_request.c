@@ -66,14 +66,16 @@ ngx_http_gsgi_handler(ngx_http_request_t *r)
 
     rc = ngx_http_gsgi_admit(w);
 
-    if (rc == NGX_ERROR) {
+    if (rc == NGX_ERROR || rc == NGX_BUSY) {
         ctx->done = 1;
-        return ngx_http_gsgi_reject(r, w, "application is not available");
-    }
 
-    if (rc == NGX_BUSY) {
-        ctx->done = 1;
-        return ngx_http_gsgi_reject(r, w, "queue of gsgi_concurrency is full");
+        if (w) {
+            ngx_http_gsgi_count(w, requests, 1);
+        }
+
+        return ngx_http_gsgi_reject(r, w, rc == NGX_BUSY
+                                          ? "queue of gsgi_concurrency is full"
+                                          : "application is not available");
     }
 
     if (glcf->request_buffering && r == r->main && r->request_body == NULL
@@ -225,8 +227,8 @@ ngx_http_gsgi_cleanup(void *data)
 {
     ngx_http_gsgi_ctx_t *ctx = data;
 
-    if (!ctx->done && (ctx->slot || ctx->queued)) {
-        ngx_http_gsgi_count(ctx->worker, aborted, 1);
+    if (ctx->slot || ctx->queued) {
+        ngx_http_gsgi_outcome(ctx, aborted);
     }
 
     ngx_http_gsgi_end(ctx, GSGI_HOST_ABORT);
@@ -291,6 +293,10 @@ ngx_http_gsgi_end(ngx_http_gsgi_ctx_t *ctx, uint32_t host_flags)
 
     if (!ctx->ended) {
         ctx->finished = ngx_current_msec;
+    }
+
+    if (ctx->bytes_sent) {
+        ngx_http_gsgi_count(ctx->worker, bytes_sent, ctx->bytes_sent);
     }
 
     if (ctx->queued) {
@@ -413,7 +419,7 @@ ngx_http_gsgi_timeout(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
                   &ctx->conf->pass->name, limit, msec,
                   ctx->header_sent ? ", the response is cut" : "");
 
-    ngx_http_gsgi_count(ctx->worker, timeouts, 1);
+    ngx_http_gsgi_outcome(ctx, timeouts);
 
     if (!ctx->header_sent) {
         ctx->status = NGX_HTTP_GATEWAY_TIME_OUT;
@@ -463,7 +469,6 @@ ngx_http_gsgi_submit(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         w->request_handler = c->read->handler;
     }
 
-    ngx_http_gsgi_count(w, requests, 1);
     ngx_http_gsgi_figure(w, last_request, slot->id);
 
     if (w->running_requests) {

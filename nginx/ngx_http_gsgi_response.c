@@ -175,7 +175,7 @@ ngx_http_gsgi_no_head(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
                       &ctx->conf->pass->name);
     }
 
-    ngx_http_gsgi_count(ctx->worker, failed, 1);
+    ngx_http_gsgi_outcome(ctx, failed);
 
     ctx->status = NGX_HTTP_INTERNAL_SERVER_ERROR;
 
@@ -220,6 +220,7 @@ ngx_http_gsgi_process_data(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
     if (ctx->discard) {
 
         if (ctx->ended) {
+            ngx_http_gsgi_outcome(ctx, aborted);
             ngx_http_gsgi_end(ctx, 0);
             ngx_http_finalize_request(r, NGX_ERROR);
         }
@@ -900,7 +901,7 @@ ngx_http_gsgi_broken(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
     }
 
     if (!ctx->done) {
-        ngx_http_gsgi_count(ctx->worker, aborted, 1);
+        ngx_http_gsgi_outcome(ctx, aborted);
         ngx_http_gsgi_end(ctx, GSGI_HOST_ABORT);
     }
 
@@ -915,8 +916,7 @@ ngx_http_gsgi_finish(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
     ngx_int_t rc)
 {
     if (!ctx->done) {
-        ngx_http_gsgi_count(ctx->worker, answered, 1);
-        ngx_http_gsgi_count(ctx->worker, bytes_sent, ctx->bytes_sent);
+        ngx_http_gsgi_outcome(ctx, answered);
 
         ctx->queue_us = ctx->slot->queue_us;
 
@@ -961,16 +961,30 @@ ngx_http_gsgi_finalize(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
     r->read_event_handler = ngx_http_block_reading;
     r->connection->log->action = "sending to client";
 
-    if (!ctx->header_sent
-        || rc == NGX_HTTP_REQUEST_TIME_OUT
+    if (rc == NGX_HTTP_REQUEST_TIME_OUT
         || rc == NGX_HTTP_CLIENT_CLOSED_REQUEST)
     {
+        ngx_http_gsgi_outcome(ctx, aborted);
         ngx_http_finalize_request(r, rc);
         return;
     }
 
-    ngx_http_gsgi_count(ctx->worker, cut, 1);
-    ngx_http_gsgi_count(ctx->worker, bytes_sent, ctx->bytes_sent);
+    if (!ctx->header_sent) {
+
+        if (rc >= NGX_HTTP_BAD_REQUEST
+            && rc < NGX_HTTP_INTERNAL_SERVER_ERROR)
+        {
+            ngx_http_gsgi_outcome(ctx, answered);
+
+        } else {
+            ngx_http_gsgi_outcome(ctx, failed);
+        }
+
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    ngx_http_gsgi_outcome(ctx, cut);
 
     ngx_http_gsgi_cut(r);
 }

@@ -74,7 +74,6 @@ type Call struct {
 	Data     chan struct{} // a token after data
 	Done     chan struct{} // closed when the slot is free again
 	released bool
-	ended    bool
 	headSeen bool
 }
 
