@@ -64,6 +64,8 @@ type Gateway struct {
 
 	served []atomic.Pointer[Handler] // by index in conf.Entries
 
+	redirected atomic.Bool
+
 	mu       sync.Mutex
 	handlers map[string]Handler
 	order    []string
@@ -159,10 +161,11 @@ func (g *Gateway) Attach(entry string, h Handler) error {
 			g.served[i].Store(&h)
 		}
 		if name == "" && len(g.order) == 2 {
-			g.logLines(bridge.LogEmerg, 0, 0, ambiguous(g.conf.Name, g.order))
+			g.logLines(bridge.LogError, 0, 0, ambiguous(g.conf.Name, g.order))
 		}
 	}
 	if g.complete() && g.b.AppState.Load() == bridge.AppStarting {
+		g.catchOutput()
 		g.figures()
 		g.b.SetState(bridge.AppReady)
 	}
@@ -220,7 +223,7 @@ func (g *Gateway) MainEnded(cause string) {
 	close(g.main)
 	draining := g.draining.Err() != nil
 	if cause != "" || !draining && !g.complete() {
-		g.logLines(bridge.LogEmerg, 0, 0, err.Error())
+		g.logLines(bridge.LogError, 0, 0, err.Error())
 	}
 	switch {
 	case draining:
@@ -373,7 +376,7 @@ func (g *Gateway) supervise() {
 	if g.conf.StartTimeout > 0 {
 		time.AfterFunc(g.conf.StartTimeout, func() {
 			if g.b.AppState.CompareAndSwap(bridge.AppStarting, bridge.AppFailed) {
-				g.logLines(bridge.LogEmerg, 0, 0, fmt.Sprintf("not every entry was served within %v", g.conf.StartTimeout))
+				g.logLines(bridge.LogError, 0, 0, fmt.Sprintf("not every entry was served within %v", g.conf.StartTimeout))
 				g.b.WakeHost()
 			}
 		})

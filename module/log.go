@@ -38,7 +38,7 @@ func (g *Gateway) Log(level slog.Level, text string) { g.logLines(logLevel(level
 
 func (g *Gateway) logLines(level uint16, slot, gen uint32, text string) {
 	if g.b == nil { // Checking: the server reads standard error
-		fmt.Fprintln(os.Stderr, text)
+		fmt.Fprintln(inherited[2], text)
 		return
 	}
 	for line := range strings.Lines(text) {
@@ -60,13 +60,22 @@ var inherited = [...]*os.File{os.Stdin, os.Stdout, os.Stderr}
 
 // Redirect makes what the application writes by os.Stdout, os.Stderr, package
 // log and slog's default logger reach the server's error log. Descriptors 1
-// and 2 stay what they are: the trace of a crash takes no detour.
+// and 2 stay what they are: the trace of a crash takes no detour. Until the
+// application serves, the last words of one that gives up take none either.
 func (g *Gateway) Redirect() {
-	os.Stdout = g.pipe(bridge.LogNotice, inherited[1])
-	os.Stderr = g.pipe(bridge.LogError, inherited[2])
+	os.Stdout = inherited[2]
 	slog.SetDefault(slog.New(newSlogHandler(g)))
 	log.SetFlags(0)
 	log.SetOutput(lineWriter{g, bridge.LogError})
+	g.redirected.Store(true)
+}
+
+// catchOutput replaces os.Stdout and os.Stderr once the application serves.
+func (g *Gateway) catchOutput() {
+	if g.redirected.Load() {
+		os.Stdout = g.pipe(bridge.LogNotice, inherited[1])
+		os.Stderr = g.pipe(bridge.LogError, inherited[2])
+	}
 }
 
 // pipe returns a file whose lines are logged; instead, when there is none.
@@ -97,6 +106,10 @@ type lineWriter struct {
 var _ io.Writer = lineWriter{}
 
 func (w lineWriter) Write(p []byte) (int, error) {
+	if w.g.b.AppState.Load() == bridge.AppStarting {
+		fmt.Fprintf(inherited[2], "gsgi %q: %s", w.g.conf.Name, p)
+		return len(p), nil
+	}
 	w.g.logLines(w.level, 0, 0, string(p))
 	return len(p), nil
 }

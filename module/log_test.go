@@ -32,11 +32,13 @@ func TestOutputReachesTheServersLog(t *testing.T) {
 		slog.WarnContext(r.Context(), "of a request", "key", "value")
 	})
 	w.g.Redirect()
+	w.g.catchOutput()
 	fmt.Println("by stdout")
 	fmt.Fprint(os.Stderr, "by stderr\nin two lines\n")
 	log.Print("by log")
 	slog.Info("by slog", "n", 1)
 	slog.Default().WithGroup("g").With("a", 1).Error("by a child")
+	assert.Eventually(t, func() bool { return len(w.Logs()) == 6 }, 5*time.Second, time.Millisecond)
 	w.get(t, "/")
 
 	want := []fakehost.Line{
@@ -63,7 +65,9 @@ func TestDescriptorsOneAndTwoStayOpen(t *testing.T) {
 		assert.NoError(t, err, string(out))
 		return
 	}
-	serve(t, func(http.ResponseWriter, *http.Request) {}).g.Redirect()
+	w := serve(t, func(http.ResponseWriter, *http.Request) {})
+	w.g.Redirect()
+	w.g.catchOutput()
 	for range 3 {
 		runtime.GC()
 		time.Sleep(10 * time.Millisecond)

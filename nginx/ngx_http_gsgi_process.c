@@ -786,6 +786,11 @@ ngx_http_gsgi_fail(ngx_http_gsgi_worker_t *w, const char *text)
 
     w->failed = 1;
 
+    if (*text == '\0') {
+        text = "application has failed, its requests are answered with 503"
+               " by this process: see its messages above";
+    }
+
     if (!expected) {
         ngx_http_gsgi_log_text(NGX_LOG_EMERG, w->log, &w->name, text,
                                ngx_strlen(text));

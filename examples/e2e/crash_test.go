@@ -84,10 +84,6 @@ func (s *server) crashOne(t *testing.T, path, text string) {
 	}
 	s.log.want(t, mark, `(?i)(request.*\b(was|were)\b|running|in flight)`)
 	held.wire.Close()
-	end := time.Now().Add(30 * time.Second)
-	for len(s.workers()) < 2 && time.Now().Before(end) {
-		time.Sleep(50 * time.Millisecond)
-	}
 	s.untilAnswers(t)
 	alive := 0
 	for _, pid := range s.workers() {
