@@ -127,6 +127,7 @@ void *gsgi_merge_dir_conf(apr_pool_t *p, void *basev, void *addv)
     gsgi_dir_conf *conf = apr_pcalloc(p, sizeof(*conf));
 
     GSGI_MERGE(target, NULL);
+    conf->place = add->target ? add->place : base->place;
     GSGI_MERGE(script_name, NULL);
     GSGI_MERGE(timeout, -1);
     GSGI_MERGE(request_timeout, -1);
@@ -170,8 +171,8 @@ void *gsgi_merge_server_conf(apr_pool_t *p, void *basev, void *addv)
 
 static const char *where(cmd_parms *cmd)
 {
-    return apr_psprintf(cmd->pool, "%s:%d", cmd->directive->filename,
-                        cmd->directive->line_num);
+    return apr_psprintf(cmd->pool, "line %d of %s", cmd->directive->line_num,
+                        cmd->directive->filename);
 }
 
 static const char *refuse(cmd_parms *cmd, const char *fmt, ...)
@@ -236,6 +237,21 @@ static const char *set_time(cmd_parms *cmd, const char *arg, int off,
         return refuse(cmd, "\"%s\" is not a time above 0, as in 500ms, 60s "
                       "or 5m%s", arg, off ? ", nor off" : "");
     }
+
+    return NULL;
+}
+
+static const char *set_switch(cmd_parms *cmd, const char *arg, int *on)
+{
+    if (*on != -1) {
+        return refuse_twice(cmd);
+    }
+
+    if (ap_cstr_casecmp(arg, "on") && ap_cstr_casecmp(arg, "off")) {
+        return refuse(cmd, "must be On or Off, not \"%s\"", arg);
+    }
+
+    *on = !ap_cstr_casecmp(arg, "on");
 
     return NULL;
 }
@@ -405,15 +421,9 @@ const char *gsgi_set_start_timeout(cmd_parms *cmd, void *dv, const char *arg)
     return set_time(cmd, arg, 0, &gsgi_conf->start_timeout);
 }
 
-const char *gsgi_set_probe(cmd_parms *cmd, void *dv, int on)
+const char *gsgi_set_probe(cmd_parms *cmd, void *dv, const char *arg)
 {
-    if (gsgi_conf->probe != -1) {
-        return refuse_twice(cmd);
-    }
-
-    gsgi_conf->probe = on;
-
-    return NULL;
+    return set_switch(cmd, arg, &gsgi_conf->probe);
 }
 
 const char *gsgi_set_procs(cmd_parms *cmd, void *dv, const char *arg)
@@ -498,6 +508,8 @@ const char *gsgi_set_pass(cmd_parms *cmd, void *dv, const char *arg)
         return refuse_twice(cmd);
     }
 
+    conf->place = cmd->path;
+
     if (!strcmp(arg, "off")) {
         conf->target = &gsgi_target_off;
         return NULL;
@@ -506,17 +518,16 @@ const char *gsgi_set_pass(cmd_parms *cmd, void *dv, const char *arg)
     return set_target(cmd, arg, &conf->target);
 }
 
-/* The mount point without the slash at its end, NULL when it is not one. */
-static const char *mount_point(apr_pool_t *p, const char *arg)
+/* A path without a slash at its end, empty for /, or NULL. */
+static const char *mount_point(const char *arg)
 {
-    apr_size_t len = strlen(arg);
-
     if (arg[0] != '/' || ap_strstr_c(arg, "//") || ap_strstr_c(arg, "/../")
-        || ap_strstr_c(arg, "/./") || strpbrk(arg, "?#")) {
+        || ap_strstr_c(arg, "/./") || strpbrk(arg, "?#")
+        || (arg[1] && arg[strlen(arg) - 1] == '/')) {
         return NULL;
     }
 
-    return apr_pstrmemdup(p, arg, arg[len - 1] == '/' ? len - 1 : len);
+    return arg[1] ? arg : "";
 }
 
 const char *gsgi_set_alias(cmd_parms *cmd, void *dv, const char *url,
@@ -527,12 +538,13 @@ const char *gsgi_set_alias(cmd_parms *cmd, void *dv, const char *url,
     gsgi_alias_t *all = (gsgi_alias_t *) conf->aliases->elts;
     gsgi_alias_t *alias;
     gsgi_target_t *target;
-    const char *mount = mount_point(cmd->pool, url);
+    const char *mount = mount_point(url);
     const char *err;
     int i;
 
     if (!mount) {
-        return refuse(cmd, "\"%s\" is not a URL path, as in /blog", url);
+        return refuse(cmd, "\"%s\" is not a URL path without a slash at its "
+                      "end, as in /blog", url);
     }
 
     for (i = 0; i < conf->aliases->nelts; i++) {
@@ -561,10 +573,11 @@ const char *gsgi_set_script_name(cmd_parms *cmd, void *dv, const char *arg)
         return refuse_twice(cmd);
     }
 
-    conf->script_name = mount_point(cmd->pool, arg);
+    conf->script_name = mount_point(arg);
 
     if (!conf->script_name) {
-        return refuse(cmd, "\"%s\" is not a URL path, as in /blog", arg);
+        return refuse(cmd, "\"%s\" is not a URL path without a slash at its "
+                      "end, as in /blog", arg);
     }
 
     return NULL;
@@ -630,17 +643,10 @@ const char *gsgi_set_time(cmd_parms *cmd, void *dv, const char *arg)
     return *time != -1 ? refuse_twice(cmd) : set_time(cmd, arg, off, time);
 }
 
-const char *gsgi_set_flag(cmd_parms *cmd, void *dv, int on)
+const char *gsgi_set_flag(cmd_parms *cmd, void *dv, const char *arg)
 {
-    int *flag = (int *) ((char *) dv + (apr_size_t) cmd->info);
-
-    if (*flag != -1) {
-        return refuse_twice(cmd);
-    }
-
-    *flag = on;
-
-    return NULL;
+    return set_switch(cmd, arg, (int *) ((char *) dv
+                                         + (apr_size_t) cmd->info));
 }
 
 const char *gsgi_set_buffer(cmd_parms *cmd, void *dv, const char *arg)

@@ -410,7 +410,7 @@ static int serve(gsgi_exchange_t *x)
 
     gsgi_exchange_release(x, GSGI_HOST_ABORT);
 
-    if (rc != OK && x->out.head_out) {
+    if (rc != OK && rc != AP_FILTER_ERROR && x->out.head_out) {
         gsgi_response_cut(x);
         rc = OK;
     }

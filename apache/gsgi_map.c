@@ -38,18 +38,31 @@ static gsgi_alias_t *find_alias(request_rec *r, const char *url)
     return NULL;
 }
 
+/* GSGIPass of a place at or below the alias wins over it. */
+static gsgi_target_t *choose(request_rec *r, gsgi_alias_t *alias)
+{
+    gsgi_dir_conf *conf = dir_conf(r->per_dir_config);
+
+    if (alias
+        && (!conf->target || !conf->place
+            || strncmp(conf->place, alias->url, alias->len))) {
+        return alias->target;
+    }
+
+    return conf->target == &gsgi_target_off ? NULL : conf->target;
+}
+
 int gsgi_map_translate(request_rec *r)
 {
     gsgi_alias_t *alias;
 
-    if (r->proxyreq || !r->uri || r->uri[0] != '/'
-        || dir_conf(r->per_dir_config)->target == &gsgi_target_off) {
+    if (r->proxyreq || !r->uri || r->uri[0] != '/') {
         return DECLINED;
     }
 
     alias = find_alias(r, NULL);
 
-    if (!alias) {
+    if (!alias || !choose(r, alias)) {
         return DECLINED;
     }
 
@@ -82,33 +95,18 @@ int gsgi_map_storage(request_rec *r)
     return target ? OK : DECLINED;
 }
 
-/*
- * GSGIPass of a place wins over GSGIAlias, and that over a GSGIPass which the
- * place has from the server.
- */
 gsgi_target_t *gsgi_map_target(request_rec *r, const char **script_name)
 {
-    gsgi_target_t *target = dir_conf(r->per_dir_config)->target;
     const char *url = apr_table_get(r->notes, GSGI_ALIAS_NOTE);
     gsgi_alias_t *alias = url ? find_alias(r, url) : NULL;
     const char *mount = dir_conf(r->per_dir_config)->script_name;
-
-    if (target == &gsgi_target_off) {
-        return NULL;
-    }
-
-    if (alias
-        && (!target
-            || target == dir_conf(r->server->lookup_defaults)->target)) {
-        target = alias->target;
-    }
 
     if (script_name) {
         mount = mount ? mount : alias ? alias->url : "";
         *script_name = below(r->uri, mount, strlen(mount)) ? mount : "";
     }
 
-    return target;
+    return choose(r, alias);
 }
 
 static int has_handler(request_rec *r)

@@ -22,17 +22,23 @@ APLOG_USE_MODULE(gsgi);
 #define GSGI_PASS_BYTES   (128 * 1024)      /* in one brigade */
 #define GSGI_SMALL_BYTES  8192              /* copied, to free the slot */
 #define GSGI_COPY_BYTES   (32 * 1024)
+#define GSGI_STREAM_BYTES (32 * 1024)       /* of an HTTP/2 stream */
 #define GSGI_FILE_BYTES   (4 * 1024 * 1024) /* of a file between two acks */
 
 
+/* In HTTP/2 one cannot know; so much is kept by mod_http2 without waiting. */
 static int client_is_slow(gsgi_exchange_t *x)
 {
     struct pollfd pfd;
 
+    if (x->fd == -1) {
+        return x->out.sent > GSGI_STREAM_BYTES;
+    }
+
     pfd.fd = x->fd;
     pfd.events = POLLOUT;
 
-    return x->fd == -1 || poll(&pfd, 1, 0) <= 0;
+    return poll(&pfd, 1, 0) <= 0;
 }
 
 /* Passes on what is in the brigade, which is empty then. */
@@ -57,6 +63,14 @@ static int pass(gsgi_exchange_t *x)
     /* mod_http2 ends the connection of a stream that has been sent */
     if (rv == APR_SUCCESS && (whole || !r->connection->aborted)) {
         return GSGI_GOES_ON;
+    }
+
+    if (rv == AP_FILTER_ERROR) {
+        /* httpd has refused the head, or a filter the body, and answered */
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, GSGI_LOGNO(0405)
+                      "an output filter has refused the response");
+        gsgi_count(failed, 1);
+        return AP_FILTER_ERROR;
     }
 
     if (x->conf->ignore_client_abort == 1) {
@@ -252,7 +266,7 @@ static int add(gsgi_exchange_t *x, const char *data, apr_size_t len,
     x->out.sent += len;
     gsgi_count(bytes_sent, len);
 
-    if (x->conf->buffering == 1
+    if (x->conf->buffering == 1 && !copy
         && (gsgi_response_pending(x) || client_is_slow(x))) {
         return spool(x, data, len);
     }
@@ -492,7 +506,8 @@ int gsgi_output_send(gsgi_exchange_t *x, apr_uint32_t list,
 {
     apr_uint64_t bytes = 0;
     apr_uint32_t kept = list;
-    int small = is_small(x, list, (events & GSGI_CQ_END) != 0);
+    int small = !gsgi_response_pending(x)
+                && is_small(x, list, (events & GSGI_CQ_END) != 0);
     int rc;
 
     rc = add_inline(x, small);

@@ -374,12 +374,12 @@ static const char *missing_entry(apr_pool_t *p, const good_t *good,
                                  const gsgi_target_t *target)
 {
     if (*target->entry) {
-        return apr_psprintf(p, "%s: the application has no entry \"%s\"; it "
+        return apr_psprintf(p, "on %s: the application has no entry \"%s\"; it "
                             "has %s", target->where, target->entry,
                             entry_names(p, good));
     }
 
-    return apr_psprintf(p, "%s: \"%s\" has several entries; write which one: "
+    return apr_psprintf(p, "on %s: \"%s\" has several entries; write which one: "
                         "%s", target->where, target->app,
                         entry_names(p, good));
 }
@@ -422,7 +422,7 @@ static int check_names(server_rec *s)
     for (i = 0; i < gsgi_conf->targets->nelts; i++) {
         if (!gsgi_conf->name) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_ERR, 0, s,
-                         GSGI_LOGNO(0601) "%s: there is no application "
+                         GSGI_LOGNO(0601) "on %s: there is no application "
                          "\"%s\": declare it with GSGIApp %s LIBRARY",
                          all[i]->where, all[i]->app, all[i]->app);
             return HTTP_INTERNAL_SERVER_ERROR;
@@ -430,7 +430,7 @@ static int check_names(server_rec *s)
 
         if (strcmp(all[i]->app, gsgi_conf->name)) {
             ap_log_error(APLOG_MARK, APLOG_STARTUP | APLOG_ERR, 0, s,
-                         GSGI_LOGNO(0602) "%s: there is no application "
+                         GSGI_LOGNO(0602) "on %s: there is no application "
                          "\"%s\": GSGIApp (%s) declares \"%s\"",
                          all[i]->where, all[i]->app, gsgi_conf->where,
                          gsgi_conf->name);

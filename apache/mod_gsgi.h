@@ -69,6 +69,8 @@ typedef struct {
 /* Of a directory; -1, in pointers NULL, is "not set here". */
 typedef struct {
     gsgi_target_t      *target;
+    const char         *place;              /* where that is set, NULL: for
+                                               the whole server */
     const char         *script_name;
     apr_array_header_t *params;             /* gsgi_param_t */
     apr_interval_time_t timeout;
@@ -131,7 +133,7 @@ const char *gsgi_set_app(cmd_parms *cmd, void *dv, int argc,
 const char *gsgi_set_env(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_directory(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_start_timeout(cmd_parms *cmd, void *dv, const char *arg);
-const char *gsgi_set_probe(cmd_parms *cmd, void *dv, int on);
+const char *gsgi_set_probe(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_procs(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_memory_limit(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_concurrency(cmd_parms *cmd, void *dv, int argc,
@@ -142,7 +144,7 @@ const char *gsgi_set_alias(cmd_parms *cmd, void *dv, const char *url,
 const char *gsgi_set_script_name(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_param(cmd_parms *cmd, void *dv, const char *args);
 const char *gsgi_set_time(cmd_parms *cmd, void *dv, const char *arg);
-const char *gsgi_set_flag(cmd_parms *cmd, void *dv, int on);
+const char *gsgi_set_flag(cmd_parms *cmd, void *dv, const char *arg);
 const char *gsgi_set_buffer(cmd_parms *cmd, void *dv, const char *arg);
 
 
@@ -278,7 +280,7 @@ typedef struct {
 } gsgi_exchange_t;
 
 /* Beside OK and the HTTP status codes: the request goes on. */
-#define GSGI_GOES_ON  (-100)
+#define GSGI_GOES_ON  (-1000)
 
 /* Mapping: which requests are the application's. */
 int gsgi_map_translate(request_rec *r);

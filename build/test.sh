@@ -20,6 +20,8 @@ staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.1
 # numbers of HTTP statuses are as good as their names
 checks=(-checks "inherit,-ST1013")
 
+examples=(./hello ./guestbook ./stream ./showcase)
+
 lint=(format style vet staticcheck tidy darwin warnings)
 tests=(nocgo oldest arm64 c go race fuzz examples packages install run
     readme e2e)
@@ -106,7 +108,9 @@ step_warnings() {
 }
 
 step_nocgo() {
-    CGO_ENABLED=0 check 'build without cgo' "$go" build ./...
+    CGO_ENABLED=0 check 'build without cgo' "$go" build ./goapp/... ./module/...
+    CGO_ENABLED=0 check 'examples without cgo' in_dir examples \
+        "$go" build -o "$out/standalone/" "${examples[@]}"
     CGO_ENABLED=0 go_test . ./goapp/... ./module/...
 }
 
@@ -120,7 +124,8 @@ step_oldest() {
 
 step_arm64() {
     export GOARCH=arm64
-    CGO_ENABLED=0 check 'build for arm64 without cgo' "$go" build ./...
+    CGO_ENABLED=0 check 'build for arm64 without cgo' \
+        "$go" build ./goapp/... ./module/...
     CGO_ENABLED=1 CC=aarch64-linux-gnu-gcc \
         check 'application library for arm64' in_dir examples \
         "$go" build -buildmode=c-shared -o "$out/arm64/hello.so" ./hello

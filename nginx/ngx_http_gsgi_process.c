@@ -674,7 +674,8 @@ ngx_http_gsgi_log_text(ngx_uint_t level, ngx_log_t *log, ngx_str_t *name,
 static void
 ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w)
 {
-    uint32_t  state;
+    uint32_t     state;
+    const char  *error;
 
     state = ngx_http_gsgi_load(&w->region->app_state);
 
@@ -702,10 +703,12 @@ ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w)
         break;
 
     case GSGI_APP_FAILED:
+        error = gsgi_app_error(w->app);
 
-        /* no text: the library has logged it */
+        /* without a text the library has logged the reason */
 
-        ngx_http_gsgi_fail(w, gsgi_app_error(w->app));
+        ngx_http_gsgi_fail(w, error[0] ? error : "application does not serve, "
+                                         "its requests are answered with 503");
         break;
 
     case GSGI_APP_STOPPED:

@@ -139,6 +139,8 @@ CustomLog @DIR@/access.log e2e
 %s
 <VirtualHost *:@TLS@>
 	ServerName localhost
+	RewriteEngine On
+	RewriteOptions Inherit
 	SSLEngine on
 	SSLCertificateFile @SHARE@/cert.pem
 	SSLCertificateKeyFile @SHARE@/key.pem

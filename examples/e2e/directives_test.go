@@ -49,7 +49,7 @@ var merging = map[string]setup{
 	event: {
 		main: "GSGIParam LEVEL http\nGSGIParam OUTER http\nGSGITimeout 300ms",
 		server: `
-<LocationMatch "^/(?!static/|gsgi-status|nested/files)">
+<LocationMatch "^/(?!static/|gsgi-status|alias/|mounted(/|$))">
 	GSGIPass site:8080
 </LocationMatch>
 <Location /own>

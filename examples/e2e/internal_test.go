@@ -44,7 +44,7 @@ const nginxInternals = `
 	location /rewritten/ { rewrite ^/rewritten/(.*)$ /dump/$1?added=1 last; }
 	location /broken/ { rewrite ^/broken/(.*)$ /dump/$1 break; gsgi_pass site:8080; }
 	location /aliased/ { alias @SHARE@/static/; gsgi_pass site:8080; }
-	location /conditional/ { if ($arg_pass) { gsgi_pass site:8080; } return 403; }
+	location /conditional/ { if ($arg_pass) { gsgi_pass site:8080; break; } return 403; }
 
 	location /intercepted/ {
 		gsgi_pass site:8080; gsgi_script_name /intercepted; gsgi_intercept_errors on;
@@ -80,20 +80,16 @@ const nginxInternals = `
 const apacheInternals = `
 RewriteEngine On
 RewriteRule ^/rewritten/(.*)$ /dump/$1?added=1 [PT]
+RewriteCond @SHARE@/static/$1 !-f
+RewriteRule ^/try/(.*)$ /dump/$1 [PT]
 <LocationMatch "^/(?!static/|gsgi-status|named/|try/|ssi/|guardedfile/)">
 	GSGIPass site:8080
 </LocationMatch>
 <Location /static>
 	ErrorDocument 404 /notfound/page
 </Location>
-Alias /try @SHARE@
+Alias /try @SHARE@/static
 Alias /ssi @SHARE@/ssi
-<Directory @SHARE@>
-	FallbackResource disabled
-</Directory>
-<Location /try>
-	FallbackResource /dump/fallback
-</Location>
 <Location /intercepted>
 	GSGIScriptName /intercepted
 	GSGIErrorOverride on
@@ -319,11 +315,11 @@ func TestInternalRedirectsInApache(t *testing.T) {
 			assert.Equal(t, "/rewritten/ab", d.RequestURI)
 			assert.Equal(t, int64(6), d.Body.N)
 		})
-		x.run(t, "FallbackResource "+x.protocol, func(t *testing.T) {
-			assert.Equal(t, "static hello\n", x.page(t, "/try/static/hello.txt").body)
+		x.run(t, "a rewrite of what is no file "+x.protocol, func(t *testing.T) {
+			assert.Equal(t, "static hello\n", x.page(t, "/try/hello.txt").body)
 			d := x.dumpOf(t, "GET", "/try/nothing", "", 200)
 			assert.Equal(t, "/try/nothing", d.RequestURI)
-			assert.Equal(t, "/dump/fallback", d.URL.Path)
+			assert.Equal(t, "/dump/nothing", d.URL.Path)
 		})
 		x.run(t, "X-Sendfile to a file, and not obeyed "+x.protocol, func(t *testing.T) {
 			a := x.page(t, "/accel/accel?X-Sendfile="+world.dir+"/static/hello.txt")

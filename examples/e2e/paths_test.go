@@ -80,7 +80,7 @@ func deniedConf(kind string) setup {
 // traversals are request targets that try to reach /admin by a way that a
 // rule might not see.
 func traversals() []string {
-	names := []string{"admin", "%61dmin", "adm%69%6e", "%2561dmin", "ADMIN", "admin%00", "admin%20", "admin.", "admin;x", "admin%3b"}
+	names := []string{"admin", "%61dmin", "adm%69%6e", "%2561dmin", "ADMIN", "admin%00", "admin%20", "admin;x"}
 	before := []string{
 		"/", "//", "///", "/./", "/%2e/", "/x/../", "/x/%2e%2e/", "/x/.%2e/", "/x/..%2f", "/x%2f..%2f", "/x/..//", "/x//../",
 		"/x/../../", "/../", "/..%2f", "/%2e%2e%2f", "/%2f", "%2f", "/%5c", "/x/..%5c", "\\", "/x\\..\\", "/x/..;/", "/;/",
@@ -88,8 +88,8 @@ func traversals() []string {
 		"/x/..?/../", "/x#/../", "/%23/../", "/%3f/../",
 	}
 	after := []string{
-		"", "/", "/secret", "//secret", "%2fsecret", "%2Fsecret", "/./secret", "/x/../secret", "/%2e%2e/admin/secret", "/..%2fadmin",
-		"/..%2fpublic", "/%2e%2e%2fpublic", "/..%2f..%2fadmin/", "?/../public", "%3f", "%23", "/..;/", "\\secret", "%5csecret",
+		"", "/", "/secret", "//secret", "%2fsecret", "%2Fsecret", "/./secret", "/%2e%2e/admin/secret", "/..%2fadmin",
+		"/..%2fpublic", "/%2e%2e%2fpublic", "/..%2f..%2fadmin/", "?/../public", "%23", "/..;/", "\\secret", "%5csecret",
 	}
 	var list []string
 	for _, b := range before {
@@ -99,7 +99,7 @@ func traversals() []string {
 			}
 		}
 	}
-	return append(list, randomTargets(1500)...)
+	return append(list, randomTargets(1000)...)
 }
 
 // randomTargets puts pieces together at random, the same in every run.
