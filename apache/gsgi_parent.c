@@ -379,7 +379,8 @@ static const char *missing_entry(apr_pool_t *p, const good_t *good,
                             entry_names(p, good));
     }
 
-    return apr_psprintf(p, "on %s: \"%s\" has several entries; write which one: "
+    return apr_psprintf(p, "on %s: \"%s\" has several entries; "
+                        "write which one: "
                         "%s", target->where, target->app,
                         entry_names(p, good));
 }

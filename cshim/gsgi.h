@@ -240,7 +240,8 @@ typedef int (*gsgi_probe_pt)(const gsgi_start_conf_t *conf);
  *   the credit since, or to all that is published, exchanges out_waiting with
  *   0 and pokes if it was set.  For the request body the same with in_acked,
  *   in_waiting and GSGI_CQ_CREDIT, the sides exchanged.  A FILE chunk counts
- *   with its file_len and may exceed the credit.
+ *   with its file_len and may exceed the credit.  What lies in the slot takes
+ *   no credit and is not acknowledged.
  */
 
 #define GSGI_SLOT_BYTES   4096

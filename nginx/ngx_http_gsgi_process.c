@@ -674,8 +674,7 @@ ngx_http_gsgi_log_text(ngx_uint_t level, ngx_log_t *log, ngx_str_t *name,
 static void
 ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w)
 {
-    uint32_t     state;
-    const char  *error;
+    uint32_t  state;
 
     state = ngx_http_gsgi_load(&w->region->app_state);
 
@@ -703,12 +702,10 @@ ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w)
         break;
 
     case GSGI_APP_FAILED:
-        error = gsgi_app_error(w->app);
 
-        /* without a text the library has logged the reason */
+        /* no text: the library has logged it */
 
-        ngx_http_gsgi_fail(w, error[0] ? error : "application does not serve, "
-                                         "its requests are answered with 503");
+        ngx_http_gsgi_fail(w, gsgi_app_error(w->app));
         break;
 
     case GSGI_APP_STOPPED:

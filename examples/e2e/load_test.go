@@ -44,8 +44,7 @@ func TestManyRequestsInFlight(t *testing.T) {
 			assert.Equal(t, "all here\n", w.answer("GET").body)
 		}
 	})
-	x.run(t, "a fast request right behind each of 500 that do not end waits for none", func(t *testing.T) {
-		const n = 500
+	x.run(t, "a fast request right behind each of 1,000 that do not end waits for none", func(t *testing.T) {
 		slow, fast := x.connect(t, n), x.connect(t, n)
 		for i := range n {
 			// The crowd is complete only when the last request of this case comes.

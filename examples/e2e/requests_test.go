@@ -140,6 +140,7 @@ var queries = []query{
 	{name: "plus and encoded space in the path", target: "/dump/a+b%20c%2Bd"},
 	{name: "UTF-8 in the path", target: "/dump/%c3%a9%E2%82%AC"},
 	{name: "bytes in the path that are no UTF-8", target: "/dump/%ff%fe%80"},
+	{name: "raw bytes in the path", target: "/dump/\xe9/\xc3\xa9", wire: true},
 	{name: "an encoded percent sign", target: "/dump/100%25"},
 	{name: "an encoded question mark and number sign", target: "/dump/a%3fb%23c"},
 	{name: "characters that need no escape", target: "/dump/!$&'()*,;=:@-._~"},
