@@ -153,12 +153,12 @@ static void note_state(void)
                      ? gsgi_conf->launch->image->build_id : "unknown");
     }
     else if (state == GSGI_APP_FAILED) {
-        /* the application has said why itself, unless it was not loaded */
+        /* an application that was loaded has said why itself */
         why = gsgi_app_error(gsgi_child.app);
-        ap_log_error(APLOG_MARK, *why ? APLOG_EMERG : APLOG_ERR, 0,
-                     gsgi_child.server, GSGI_LOGNO(0503)
-                     "application \"%s\" has failed, its requests are "
-                     "answered with 503 by this process: %s", gsgi_conf->name,
+        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, gsgi_child.server,
+                     GSGI_LOGNO(0503) "application \"%s\" has failed, its "
+                     "requests are answered with 503 by this process: %s",
+                     gsgi_conf->name,
                      *why ? why : "see its messages above");
     }
 }

@@ -252,7 +252,7 @@ follow() {
     local server
     for server in nginx apache; do
         tail -n 0 -s 0.2 -F "$run/$server-error.log" 2> /dev/null \
-            > >(exec sed -u "s/^/$server: /") &
+            {lock}>&- > >(exec sed -u "s/^/$server: /" {lock}>&-) &
         tail_pids+=($!)
     done
 }

@@ -13,11 +13,12 @@ a=http://127.0.0.1:$apache_port
 start() {
     local dir=$1
     shift
+    rm -f "$tmp/run.log"
     "$@" env --default-signal=INT NGINX_PORT="$nginx_port" \
         APACHE_PORT="$apache_port" "$dir/build/run.sh" > "$tmp/run.log" 2>&1 &
     pids=($!)
     local deadline=$((SECONDS + 90))
-    until grep -q '^Ctrl-C' "$tmp/run.log"; do
+    until grep -qs '^Ctrl-C' "$tmp/run.log"; do
         kill -0 "${pids[0]}" 2> /dev/null || fail "make run has ended"
         ((SECONDS < deadline)) || fail "make run does not get ready"
         sleep 0.1
@@ -75,13 +76,14 @@ stop INT
 
 say "a taken port is named"
 start "$tmp/gsgi"
-if NGINX_PORT=$apache_port "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
+if NGINX_PORT=$apache_port timeout 60 "$tmp/gsgi/build/run.sh" \
+    > "$tmp/second.log" 2>&1; then
     fail "a second run with the same port starts"
 fi
 grep -q "port $apache_port is taken: .*NGINX_PORT=" "$tmp/second.log" \
     || fail "the taken port is not named"
 if NGINX_PORT=$(free_port) APACHE_PORT=$(free_port) \
-    "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
+    timeout 60 "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
     fail "it runs twice in one directory"
 fi
 if "$tmp/gsgi/build/clean.sh" > "$tmp/second.log" 2>&1; then
@@ -90,8 +92,8 @@ fi
 stop TERM
 
 for bad in 0 65536 x -1 "$nginx_port"; do
-    if APACHE_PORT=$bad NGINX_PORT=$nginx_port "$tmp/gsgi/build/run.sh" \
-        > "$tmp/second.log" 2>&1; then
+    if APACHE_PORT=$bad NGINX_PORT=$nginx_port \
+        timeout 60 "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
         fail "APACHE_PORT=$bad is accepted"
     fi
 done
@@ -113,7 +115,7 @@ want '"bytes":100000' "$n/upload" -T <(head -c 100000 /dev/zero)
 want '"bytes":100000' "$a/upload" -T <(head -c 100000 /dev/zero)
 stop TERM
 EXAMPLE=none
-if "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
+if timeout 60 "$tmp/gsgi/build/run.sh" > "$tmp/second.log" 2>&1; then
     fail "an example that is none is accepted"
 fi
 unset EXAMPLE

@@ -171,19 +171,19 @@ step_examples() {
 }
 
 step_packages() {
-    check 'installation of packages' build/test-packages.sh
+    check 'installation of packages' timeout 300 build/test-packages.sh
 }
 
 step_install() {
-    check 'make install' build/test-install.sh
+    check 'make install' timeout 300 build/test-install.sh
 }
 
 step_run() {
-    check 'make run' build/test-run.sh
+    check 'make run' timeout 300 build/test-run.sh
 }
 
 step_readme() {
-    check 'what the README says' build/test-readme.sh
+    check 'what the README says' timeout 300 build/test-readme.sh
 }
 
 step_e2e() {
