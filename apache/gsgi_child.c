@@ -27,7 +27,8 @@ APLOG_USE_MODULE(gsgi);
 
 #define GSGI_SPIN          5000                 /* ns, with CPUs to spare */
 #define GSGI_TICK          GSGI_SECOND
-#define GSGI_DRAIN_WAIT    (2 * GSGI_SECOND)    /* for requests on their way */
+#define GSGI_DRAIN_MIN     (GSGI_SECOND / 2)
+#define GSGI_DRAIN_MAX     (2 * GSGI_SECOND)
 #define GSGI_STOP_WAIT     2000                 /* ms */
 #define GSGI_STOP_MAX      30000
 
@@ -38,7 +39,7 @@ static gsgi_trail_t         no_trail;
 
 static apr_thread_t        *monitor;
 static int                  monitor_ends;       /* atomic */
-static apr_uint64_t         drain_by;           /* 0: not asked for */
+static apr_uint64_t         drain_from;         /* 0: not asked for */
 static int                  drained;
 static int                  retired;
 static uint32_t             seen_state;
@@ -177,23 +178,32 @@ static int is_stopping(void)
 }
 
 /*
- * A connection that was accepted may have its request on the way, so the
- * application is told to end only when every connection is one whose request
- * it has, or after a while.
+ * An application that has nothing to do is told to end when the MPM's threads
+ * have ended: connections that were accepted may have their requests on the
+ * way.  For the sake of long ones it is told before, in the middle of them,
+ * but not at once: first come those that wait for a thread, for their request,
+ * or for the application to be ready.
  */
 static void drain(apr_uint64_t now)
 {
+    int active = __atomic_load_n(&gsgi_child.active, __ATOMIC_SEQ_CST);
+
     if (drained || !is_stopping()) {
         return;
     }
 
-    if (!drain_by) {
-        drain_by = now + GSGI_DRAIN_WAIT;
+    if (!drain_from) {
+        drain_from = now;
     }
 
-    if (now >= drain_by
+    if (active == 0 || seen_state == GSGI_APP_STARTING
+        || now < drain_from + GSGI_DRAIN_MIN) {
+        return;
+    }
+
+    if (now >= drain_from + GSGI_DRAIN_MAX
         || __atomic_load_n(&gsgi_child.connections, __ATOMIC_SEQ_CST)
-           <= __atomic_load_n(&gsgi_child.active, __ATOMIC_SEQ_CST)) {
+           <= active) {
         drained = 1;
         gsgi_app_drain(gsgi_child.app);
     }
@@ -300,8 +310,8 @@ static void *APR_THREAD_FUNC watch(apr_thread_t *thread, void *data)
             continue;
         }
 
-        ms = drain_by && !drained
-             ? 10 : (int) ((next - now) / GSGI_MILLISECOND) + 1;
+        ms = drain_from && !drained
+             ? 50 : (int) ((next - now) / GSGI_MILLISECOND) + 1;
 
         if (poll(&pfd, 1, ms) > 0
             && read(pfd.fd, &count, sizeof(count)) == -1) {

@@ -112,7 +112,8 @@ int gsgi_queue_ready(gsgi_exchange_t *x)
                                      (load_time() - now) / GSGI_SECOND + 1);
         }
 
-        if (now > until || atomic_load(&gsgi_child.stopping)) {
+        if (now > until || atomic_load(&gsgi_child.stopping)
+                           == GSGI_STOPPING_AT_ONCE) {
             return gsgi_queue_refuse(x->r, GSGI_LIMITED_STARTING,
                                      "it is not ready yet", 0);
         }
