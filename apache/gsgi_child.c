@@ -44,7 +44,7 @@ static int                  drained;
 static int                  retired;
 static uint32_t             seen_state;
 
-static const int gsgi_levels[] = {
+const int gsgi_levels[] = {
     APLOG_DEBUG, APLOG_EMERG, APLOG_ALERT, APLOG_CRIT, APLOG_ERR,
     APLOG_WARNING, APLOG_NOTICE, APLOG_INFO, APLOG_DEBUG
 };
@@ -420,14 +420,17 @@ static apr_status_t leave(void *data)
     return APR_SUCCESS;
 }
 
-static void enter_board(gsgi_launch_t *launch)
+static int enter_board(gsgi_launch_t *launch)
 {
     uint32_t index = 0;
+    int rc = GSGI_OK;
     int children = 1;
 
     if (gsgi_conf->board) {
         gsgi_child.worker = gsgi_child_board_enter(gsgi_conf->board, &index,
                                                    &gsgi_child.delay);
+        rc = gsgi_child_board_log(gsgi_conf->board, gsgi_child.worker,
+                                  gsgi_child.bridge);
     }
 
     if ((int) index < gsgi_conf->ntrails) {
@@ -444,6 +447,8 @@ static void enter_board(gsgi_launch_t *launch)
     launch->conf.procs = gsgi_conf->procs
                          ? (uint32_t) gsgi_conf->procs
                          : default_procs(gsgi_child.threaded);
+
+    return rc;
 }
 
 /* With -X this process comes to the end of the configuration, too, and would
@@ -498,7 +503,11 @@ void gsgi_child_init(apr_pool_t *pchild, server_rec *s)
     gsgi_child.region = gsgi_region(gsgi_child.bridge);
     gsgi_child.owners = apr_pcalloc(pchild, gsgi_child.region->nslots
                                             * sizeof(gsgi_owner_t));
-    enter_board(gsgi_conf->launch);
+
+    if (enter_board(gsgi_conf->launch) != GSGI_OK) {
+        failed("no memory for its log");
+        return;
+    }
 
     if (gsgi_child_app_start(&gsgi_child.app, gsgi_child.bridge,
                              gsgi_conf->launch, gsgi_child.delay, err,

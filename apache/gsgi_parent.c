@@ -586,6 +586,18 @@ int gsgi_parent_prepare(apr_pool_t *pconf, apr_pool_t *plog,
     return OK;
 }
 
+/* What the application had said when it ended its child. */
+static void last_words(void *data, uint32_t pid, const gsgi_log_t *rec,
+                       const char *text)
+{
+    server_rec *s = data;
+
+    ap_log_error(APLOG_MARK, rec->level <= GSGI_LOG_DEBUG
+                 ? gsgi_levels[rec->level] : APLOG_DEBUG, 0, s,
+                 "gsgi \"%s\": %s (from child %u, which has ended)",
+                 gsgi_conf->name, text, pid);
+}
+
 /* A child that has left its trail has not come to its end in order. */
 void gsgi_parent_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
                               int slot, mpm_child_status state)
@@ -595,6 +607,11 @@ void gsgi_parent_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
 
     if (state != MPM_CHILD_EXITED || !gsgi_conf) {
         return;
+    }
+
+    if (gsgi_conf->board) {
+        gsgi_board_last_words(gsgi_conf->board, (uint32_t) pid, last_words,
+                              s);
     }
 
     for (i = 0; i < gsgi_conf->ntrails; i++) {

@@ -29,6 +29,10 @@ static void refresh(void)
     gsgi_board_worker_t *w = gsgi_child.worker;
     gsgi_region_t *region = gsgi_child.region;
 
+    if (!gsgi_child.bridge) {
+        return;
+    }
+
     w->queued = gsgi_queue_length();
     w->in_flight = region->in_flight;
     w->abandoned = region->abandoned;
@@ -51,7 +55,7 @@ int gsgi_status_handler(request_rec *r)
         return HTTP_METHOD_NOT_ALLOWED;
     }
 
-    if (!gsgi_child.bridge || !gsgi_conf->board) {
+    if (!gsgi_conf->name) {
         return HTTP_SERVICE_UNAVAILABLE;
     }
 
@@ -76,7 +80,7 @@ static int status_hook(request_rec *r, int flags)
 {
     gsgi_board_worker_t *w = gsgi_child.worker;
 
-    if (!gsgi_child.bridge) {
+    if (!gsgi_conf->name) {
         return DECLINED;
     }
 

@@ -201,6 +201,9 @@ typedef struct {
 
 extern gsgi_child_t gsgi_child;
 
+/* Levels of httpd for GSGI_LOG_*. */
+extern const int gsgi_levels[];
+
 void gsgi_child_init(apr_pool_t *pchild, server_rec *s);
 void gsgi_child_stopping(apr_pool_t *pchild, int graceful);
 int gsgi_child_connection(conn_rec *c, void *csd);

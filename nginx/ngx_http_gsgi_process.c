@@ -39,6 +39,8 @@ static void ngx_http_gsgi_wake(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_gsgi_completions(ngx_http_gsgi_worker_t *w);
 static ngx_int_t ngx_http_gsgi_read_log(ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_last_words(void *data, uint32_t pid,
+    const gsgi_log_t *rec, const char *text);
 static ngx_http_gsgi_ctx_t *ngx_http_gsgi_log_ctx(ngx_http_gsgi_worker_t *w,
     gsgi_log_t *rec);
 static void ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w);
@@ -236,7 +238,15 @@ ngx_http_gsgi_start(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
                                                           &w->name, w->log);
     }
 
+    gsgi_board_last_words(w->board, 0, ngx_http_gsgi_last_words, w);
+
     w->figures = gsgi_child_board_enter(w->board, &record, &delay);
+
+    if (gsgi_child_board_log(w->board, w->figures, w->bridge) != GSGI_OK) {
+        (void) ngx_cpystrn((u_char *) err, (u_char *) "no memory", errlen);
+        return NGX_ERROR;
+    }
+
     w->load_time = ngx_current_msec + delay;
 
     gmcf->launch.conf.worker = (ngx_process == NGX_PROCESS_WORKER)
@@ -612,6 +622,20 @@ ngx_http_gsgi_read_log(ngx_http_gsgi_worker_t *w)
 }
 
 
+/* what the application had said when it ended its worker */
+
+static void
+ngx_http_gsgi_last_words(void *data, uint32_t pid, const gsgi_log_t *rec,
+    const char *text)
+{
+    ngx_http_gsgi_worker_t  *w = data;
+
+    ngx_log_error(ngx_min(rec->level, NGX_LOG_DEBUG), w->log, 0,
+                  "gsgi \"%V\": %s (from worker process %P, which has ended)",
+                  &w->name, text, (ngx_pid_t) pid);
+}
+
+
 static ngx_http_gsgi_ctx_t *
 ngx_http_gsgi_log_ctx(ngx_http_gsgi_worker_t *w, gsgi_log_t *rec)
 {
@@ -934,7 +958,7 @@ ngx_http_gsgi_exit_process(ngx_cycle_t *cycle)
         }
     }
 
-    (void) ngx_http_gsgi_read_log(w);
+    while (ngx_http_gsgi_read_log(w) == NGX_AGAIN) { /* void */ }
 
     if (w->board && w->figures != &w->no_figures) {
         gsgi_child_board_leave(w->board, w->figures);

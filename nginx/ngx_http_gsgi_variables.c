@@ -219,7 +219,7 @@ ngx_http_gsgi_status_handler(ngx_http_request_t *r)
 
     w = ngx_http_gsgi_get_worker();
 
-    if (w == NULL || w->bridge == NULL) {
+    if (w == NULL) {
         return NGX_HTTP_SERVICE_UNAVAILABLE;
     }
 

@@ -59,6 +59,7 @@ gsgi_parent_board_create(uint32_t records)
 
     board->size = size;
     board->nrecords = records;
+    board->words = gsgi_words_create(records);
 
     return board;
 }
@@ -68,6 +69,7 @@ void
 gsgi_parent_board_destroy(gsgi_board_t *board)
 {
     if (board != NULL) {
+        gsgi_words_destroy(board->words, board->nrecords);
         munmap(board, board->size);
     }
 }
@@ -228,5 +230,7 @@ gsgi_child_board_leave(gsgi_board_t *board, gsgi_board_worker_t *w)
 
     gsgi_board_keep(board, w);
 
+    __atomic_store_n(&((gsgi_board_record_t *) w)->words, 0,
+                     __ATOMIC_SEQ_CST);
     __atomic_store_n(&w->pid, 0, __ATOMIC_SEQ_CST);
 }

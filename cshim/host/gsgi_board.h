@@ -15,16 +15,22 @@ typedef struct {
     gsgi_board_worker_t  worker;
     uint64_t             load;      /* when it loads its library, monotonic
                                        milliseconds */
+    uint32_t             words;     /* pid of the worker whose log is in the
+                                       record's part of board->words */
 } __attribute__((aligned(64))) gsgi_board_record_t;
 
 struct gsgi_board_s {
     size_t               size;      /* of the mapping */
     uint32_t             nrecords;
     uint32_t             early;     /* deaths in a row, atomic */
+    u_char              *words;     /* log rings of the records, or NULL */
     gsgi_board_worker_t  past;      /* sums of the workers that are gone */
     gsgi_board_record_t  records[];
 };
 
 int gsgi_board_alive(uint32_t pid);
+
+u_char *gsgi_words_create(uint32_t records);
+void gsgi_words_destroy(u_char *words, uint32_t records);
 
 #endif /* GSGI_BOARD_H */

@@ -20,7 +20,6 @@
 #include "gsgi_bridge.h"
 
 
-#define GSGI_LOG_SIZE     (256 * 1024)
 #define GSGI_LOG_SIZE_MIN (4 * GSGI_LOG_MAX)
 #define GSGI_COUNT_MAX    (1 << 24)     /* slots or chunks */
 
@@ -74,7 +73,9 @@ gsgi_layout(gsgi_region_t *r, const gsgi_bridge_conf_t *conf)
     cells = (uint64_t) r->ring_size * sizeof(gsgi_cell_t);
     end = sizeof(gsgi_region_t);
 
-    r->sq_off = gsgi_layout_take(&end, cells, 64);
+    /* the header has its pages for itself: see gsgi_child_board_log */
+
+    r->sq_off = gsgi_layout_take(&end, cells, GSGI_SLOT_BYTES);
     r->cq_off = gsgi_layout_take(&end, cells, 64);
     r->chunk_heads_off = gsgi_layout_take(&end,
                             (uint64_t) r->nchunks * sizeof(gsgi_chunk_head_t),

@@ -46,6 +46,8 @@ struct gsgi_bridge_s {
 #define GSGI_PRIV_HEAD    3     /* GSGI_CQ_HEAD has been taken */
 #define GSGI_PRIV_EARLY   4     /* list of chunks that came before it */
 
+#define GSGI_LOG_SIZE  (256 * 1024)     /* of the log ring, by default */
+
 #define gsgi_ringed(b)  ((b)->region->flags & GSGI_REGION_RING)
 
 

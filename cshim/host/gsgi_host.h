@@ -13,6 +13,7 @@
  *   gsgi_pack.c                       writes the request block
  *   gsgi_head.c                       reads the response head
  *   gsgi_board.c                      figures of all workers, in shared memory
+ *   gsgi_words.c                      what a dead worker had logged
  *   gsgi_status.c                     the status page
  *
  * Names say where a function may run: gsgi_parent_* in the master or parent,
@@ -382,10 +383,32 @@ gsgi_board_worker_t *gsgi_child_board_enter(gsgi_board_t *board,
 void gsgi_child_board_leave(gsgi_board_t *board, gsgi_board_worker_t *w);
 
 /*
+ * Moves the log ring of this worker's bridge into the board, so that what the
+ * application says right before os.Exit can be read by others.  Between
+ * gsgi_child_board_enter and gsgi_child_app_start.  GSGI_OK, also where the
+ * board has no room and the ring stays private; GSGI_NOMEM: the bridge is
+ * unusable.
+ */
+int gsgi_child_board_log(gsgi_board_t *board, gsgi_board_worker_t *w,
+    gsgi_bridge_t *b);
+
+/*
+ * Calls say for every line that nobody has read from the ring of the worker
+ * pid, which has ended, or with pid 0 of all workers that have ended without
+ * gsgi_child_board_leave; once, whoever calls.  A new worker calls it before
+ * gsgi_child_board_enter.  rec and text as from gsgi_log_next.
+ */
+typedef void (*gsgi_words_pt)(void *data, uint32_t pid,
+    const gsgi_log_t *rec, const char *text);
+void gsgi_board_last_words(gsgi_board_t *board, uint32_t pid,
+    gsgi_words_pt say, void *data);
+
+/*
  * Prints this worker's figures (w and the region's) and the sum over all, as
  * text or JSON, into buf, at most size bytes, not NUL-terminated.  Returns
  * the length.  GSGI_STATUS_MAX is always enough for 64 workers; more are
- * summed but not listed.
+ * summed but not listed.  b and board may be NULL: the application has failed
+ * before they were made.
  * JSON: {"version":..,"application":..,"state":..,"worker":{..},
  * "total":{..},"workers":[{..}]}; the names are those of the fields above and
  * of gsgi_stats_t, and slots_used, chunks_used, descriptors (of the process).

@@ -203,17 +203,10 @@ gsgi_status_gather_region(gsgi_status_figures_t *g, gsgi_region_t *region)
 
 
 static void
-gsgi_status_gather(gsgi_status_figures_t *g, gsgi_region_t *region,
-    gsgi_board_t *board, const gsgi_board_worker_t *w)
+gsgi_status_gather_board(gsgi_status_figures_t *g, gsgi_board_t *board)
 {
     uint32_t                    i;
     const gsgi_board_worker_t  *other;
-
-    memset(g, 0, sizeof(gsgi_status_figures_t));
-
-    gsgi_status_gather_region(g, region);
-    g->descriptors = gsgi_status_descriptors();
-    g->worker = *w;
 
     gsgi_status_add(&g->total, &board->past);
 
@@ -225,6 +218,26 @@ gsgi_status_gather(gsgi_status_figures_t *g, gsgi_region_t *region,
             gsgi_status_add(&g->total, other);
             g->workers++;
         }
+    }
+}
+
+
+static void
+gsgi_status_gather(gsgi_status_figures_t *g, gsgi_bridge_t *b,
+    gsgi_board_t *board, const gsgi_board_worker_t *w)
+{
+    memset(g, 0, sizeof(gsgi_status_figures_t));
+
+    g->state = GSGI_APP_FAILED;
+    g->descriptors = gsgi_status_descriptors();
+    g->worker = *w;
+
+    if (b != NULL) {
+        gsgi_status_gather_region(g, gsgi_region(b));
+    }
+
+    if (board != NULL) {
+        gsgi_status_gather_board(g, board);
     }
 }
 
@@ -289,7 +302,7 @@ gsgi_status_json_workers(gsgi_status_t *s, gsgi_board_t *board)
     gsgi_board_worker_t  *w;
 
     for (i = 0, listed = 0;
-         i < board->nrecords && listed < GSGI_STATUS_WORKERS
+         board && i < board->nrecords && listed < GSGI_STATUS_WORKERS
          && s->end - s->pos > GSGI_STATUS_ENTRY;
          i++)
     {
@@ -355,7 +368,7 @@ gsgi_status_text_workers(gsgi_status_t *s, gsgi_board_t *board)
                     "abandoned");
 
     for (i = 0, listed = 0;
-         i < board->nrecords && listed < GSGI_STATUS_WORKERS;
+         board && i < board->nrecords && listed < GSGI_STATUS_WORKERS;
          i++)
     {
         w = &board->records[i].worker;
@@ -416,7 +429,7 @@ gsgi_status_print(gsgi_bridge_t *b, gsgi_board_t *board,
     s.end = buf + size;
     s.first = 1;
 
-    gsgi_status_gather(&g, gsgi_region(b), board, w);
+    gsgi_status_gather(&g, b, board, w);
 
     if (json) {
         gsgi_status_json(&s, &g, board, name);

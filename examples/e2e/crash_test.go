@@ -54,7 +54,7 @@ func TestCrashes(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			for _, c := range []struct{ name, path, log string }{
 				{"a panic in a goroutine of the application's own", "/crash?token=own", `panic: crash on demand own`},
-				{"os.Exit", "/exit?code=3", ``},
+				{"os.Exit", "/exit?code=3&token=last", `exit on demand last`},
 				{"SIGSEGV in C", "/segv", ``},
 			} {
 				t.Run(c.name, func(t *testing.T) {

@@ -115,7 +115,7 @@ func TestStartOfTheApplication(t *testing.T) {
 			t.Run("503 with Retry-After when it takes too long, and files are served meanwhile", func(t *testing.T) {
 				s := launchUnclean(t, kind, setup{
 					app:    "-entries=8080 -delay=60s",
-					main:   global(kind, "gsgi_start_timeout 500ms;", "GSGIStartTimeout 500ms"),
+					main:   global(kind, "gsgi_probe off; gsgi_start_timeout 500ms;", "GSGIProbe off\nGSGIStartTimeout 500ms"),
 					server: standardRoot(kind),
 				})
 				x := &target{s, h1}
@@ -173,6 +173,28 @@ func TestApplicationThatFails(t *testing.T) {
 					}
 				})
 			}
+		})
+	}
+}
+
+func TestServerStartsWithoutItsApplication(t *testing.T) {
+	for _, kind := range []string{nginx, event, worker, prefork} {
+		t.Run(kind+" answers 503 for it, serves files and says why", func(t *testing.T) {
+			s := launchUnclean(t, kind, setup{
+				app:    "-entries=8080 -when=probe -fail=panic",
+				server: standardRoot(kind),
+			})
+			x := &target{s, h1}
+			for range 3 {
+				assert.Equal(t, 503, x.page(t, "/hello").StatusCode)
+				assert.Equal(t, "static hello\n", x.page(t, "/static/hello.txt").body)
+			}
+			s.log.want(t, 0, `\[(gsgi:)?emerg\].*`)
+			assert.Contains(t, s.texts(), "failing on demand")
+			code, text, err := s.get("/gsgi-status?format=json")
+			assert.NoError(t, err)
+			assert.Equal(t, 200, code)
+			assert.Contains(t, text, `"state":"failed"`)
 		})
 	}
 }

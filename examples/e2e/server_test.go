@@ -139,7 +139,7 @@ func (s *server) start() error {
 	return s.untilReady()
 }
 
-// untilReady waits for the status page, which needs no application.
+// untilReady waits until the server answers anything.
 func (s *server) untilReady() error {
 	var last error
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {

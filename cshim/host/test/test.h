@@ -31,6 +31,7 @@ extern const test_t  slot_tests[];
 extern const test_t  chunk_tests[];
 extern const test_t  body_tests[];
 extern const test_t  log_tests[];
+extern const test_t  words_tests[];
 extern const test_t  pack_tests[];
 extern const test_t  head_tests[];
 extern const test_t  wait_tests[];

@@ -41,7 +41,7 @@ main(int argc, char **argv)
 
     static const test_t *const  all[] = {
         ring_tests, slot_tests, chunk_tests, body_tests, log_tests,
-        pack_tests, head_tests, wait_tests
+        words_tests, pack_tests, head_tests, wait_tests
     };
 
     pattern = argc > 1 ? argv[1] : NULL;

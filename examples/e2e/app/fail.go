@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/url"
 	"os"
@@ -97,7 +98,9 @@ func bystander(wg *sync.WaitGroup) {
 }
 
 func exit(w http.ResponseWriter, r *http.Request) {
-	os.Exit(int(number(r.URL.Query(), "code", 3)))
+	query := r.URL.Query()
+	log.Print("exit on demand ", query.Get("token"))
+	os.Exit(int(number(query, "code", 3)))
 }
 
 // Segv reads from address 0 in C, set by the program that has C in it.
