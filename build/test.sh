@@ -17,13 +17,15 @@ PATH=$("$go" env GOROOT)/bin:$PATH:/usr/sbin:/sbin || exit 1
 export PATH
 
 staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.1
+# what a person installs who installs Go today
+newest=go1.27.0
 # numbers of HTTP statuses are as good as their names
 checks=(-checks "inherit,-ST1013")
 
 examples=(./hello ./guestbook ./stream ./showcase)
 
 lint=(format style vet staticcheck tidy darwin warnings)
-tests=(nocgo oldest arm64 c go race fuzz examples packages install run
+tests=(nocgo oldest newest arm64 c go race fuzz examples packages install run
     readme e2e)
 
 passed=0 failed=0 skipped=0
@@ -120,6 +122,14 @@ step_oldest() {
     version=go$(sed -n 's/^go //p' go.mod)
     GOTOOLCHAIN=$version check "build with $version" "$go" build ./...
     GOTOOLCHAIN=$version check "vet with $version" "$go" vet ./...
+}
+
+# Inside the servers, too: the library is built by it.
+step_newest() {
+    GOTOOLCHAIN=$newest check "vet with $newest" "$go" vet ./...
+    GOTOOLCHAIN=$newest go_test . ./module/... ./goapp/...
+    GOTOOLCHAIN=$newest go_test examples -timeout 10m \
+        -run '^(TestServerStartsWithoutItsApplication|TestCrashes)$' ./e2e
 }
 
 step_arm64() {
