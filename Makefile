@@ -16,12 +16,13 @@ include build/nginx.mk
 include build/apache.mk
 include build/examples.mk
 include build/install.mk
+include build/bench.mk
 
 NGINX_PORT ?= 8080
 APACHE_PORT ?= 8081
 EXAMPLE ?= showcase
 
-.PHONY: help build run test install clean lint always
+.PHONY: help build run test bench install clean lint always
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' \

@@ -5,6 +5,7 @@ BUILD_PACKAGES := gcc libc6-dev nginx nginx-dev apache2-bin apache2-dev \
 RUN_PACKAGES := $(BUILD_PACKAGES) curl
 TEST_PACKAGES := $(RUN_PACKAGES) clang-14 gcc-aarch64-linux-gnu \
 	libc6-dev-arm64-cross libclang-rt-14-dev nghttp2-client openssl strace
+BENCH_PACKAGES := $(RUN_PACKAGES) nghttp2-client wrk
 
 # One set for all goals of this call, so that apt-get runs once.
 set := build
@@ -14,12 +15,16 @@ endif
 ifneq ($(filter test lint,$(MAKECMDGOALS)),)
 set := test
 endif
+ifneq ($(filter bench,$(MAKECMDGOALS)),)
+set := bench
+endif
 PACKAGES_STAMP := $(OUT)/packages-$(set)
 
 # Looked at anew only when dpkg has changed something.
 $(OUT)/packages-build: wanted := $(BUILD_PACKAGES)
 $(OUT)/packages-run: wanted := $(RUN_PACKAGES)
 $(OUT)/packages-test: wanted := $(TEST_PACKAGES)
+$(OUT)/packages-bench: wanted := $(BENCH_PACKAGES)
 $(OUT)/packages-%: build/packages.mk build/packages.sh \
 		$(wildcard /var/lib/dpkg/status) | $(OUT)
 ifneq ($(PACKAGES),no)

@@ -75,7 +75,7 @@ nothing() {
 }
 
 gofmt() {
-    "$("$go" env GOROOT)/bin/gofmt" -l cshim examples goapp module
+    "$("$go" env GOROOT)/bin/gofmt" -l build/bench cshim examples goapp module
 }
 
 step_format() {

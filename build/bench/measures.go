@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A measure is a figure that is no rate of requests.
+type measure struct {
+	name string
+	unit string
+	take func(w *world, seconds int) (float64, error)
+}
+
+func allMeasures() []measure {
+	return []measure{
+		{"worker_memory_mib", "MiB", workerMemory},
+		{"download_vs_static", "", downloadVsStatic},
+		{"body_memory_mib", "MiB", bodyMemory},
+		{"static_stall_ms", "ms", staticStall},
+		{"idle_stream_kib", "KiB", idleStreams},
+		{"allocs_http", "", allocsHTTP},
+		{"allocs_gateway", "", allocsGateway},
+	}
+}
+
+// workerMemory is what hello adds to the resident memory of an NGINX worker,
+// both after the same load.
+func workerMemory(w *world, seconds int) (float64, error) {
+	var rss [2]float64
+	for i, c := range []benchCase{
+		{server: bareServer, path: "/return", connections: 32},
+		{server: nginxServer, path: "/hello", connections: 32},
+	} {
+		if _, _, err := wrk(w, &c, seconds); err != nil {
+			return 0, err
+		}
+		rss[i] = memory("VmRSS", w.worker(c.server))
+	}
+	return rss[1] - rss[0], nil
+}
+
+// downloadVsStatic compares 1 GiB by io.Copy from a file with the same file
+// sent by NGINX itself.
+func downloadVsStatic(w *world, _ int) (float64, error) {
+	var times [2][]float64
+	for range 5 {
+		for i, path := range []string{"/static/big", "/file"} {
+			out, err := onLoadCore("curl", "-sSf", "-o", "/dev/null", "-w", "%{time_total}", w.at(nginxServer, path)).Output()
+			if err != nil {
+				return 0, fmt.Errorf("curl %s: %w", path, err)
+			}
+			seconds, err := strconv.ParseFloat(string(out), 64)
+			if err != nil {
+				return 0, err
+			}
+			times[i] = append(times[i], seconds)
+		}
+	}
+	return median(times[0]) / median(times[1]), nil
+}
+
+// bodyMemory is how far the resident memory of the worker grows at most in an
+// upload and in a generated download of 1 GiB.
+func bodyMemory(w *world, _ int) (float64, error) {
+	pid := w.worker(nginxServer)
+	before := memory("VmRSS", pid)
+	if err := resetPeak(pid); err != nil {
+		return 0, err
+	}
+	for _, args := range [][]string{
+		{"-T", w.Dir + "/big", w.at(nginxServer, "/upload")},
+		{"-o", "/dev/null", w.at(nginxServer, "/generate")},
+	} {
+		if out, err := onLoadCore("curl", append([]string{"-sSf"}, args...)...).CombinedOutput(); err != nil {
+			return 0, fmt.Errorf("curl: %w: %s", err, out)
+		}
+	}
+	return memory("VmHWM", pid) - before, nil
+}
+
+// staticStall is by how much the p99 of a static file grows on a worker whose
+// handlers burn all the processor time that they get.
+func staticStall(w *world, seconds int) (float64, error) {
+	c := benchCase{server: nginxServer, path: "/static/hello.txt", connections: 1}
+	quiet, _, err := wrk(w, &c, seconds)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var burners sync.WaitGroup
+	for range 4 {
+		burners.Go(func() {
+			req, _ := http.NewRequestWithContext(ctx, "GET", w.at(nginxServer, "/burn"), nil)
+			if res, err := http.DefaultClient.Do(req); err == nil {
+				res.Body.Close()
+			}
+		})
+	}
+	time.Sleep(500 * time.Millisecond)
+	busy, _, err := wrk(w, &c, seconds)
+	cancel()
+	burners.Wait()
+	return busy.p99 - quiet.p99, err
+}
+
+const streams = 10_000
+
+// idleStreams is what an event stream on which nothing happens takes of the
+// worker's resident memory.
+func idleStreams(w *world, _ int) (float64, error) {
+	pid := w.worker(nginxServer)
+	before := memory("VmRSS", pid)
+	conns := make([]net.Conn, 0, streams)
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	addr := strings.TrimPrefix(w.at(nginxServer, ""), "http://")
+	for range streams {
+		c, err := openStream(addr)
+		if err != nil {
+			return 0, fmt.Errorf("stream %d: %w", len(conns), err)
+		}
+		conns = append(conns, c)
+	}
+	return (memory("VmRSS", pid) - before) * 1024 / streams, nil
+}
+
+func openStream(addr string) (net.Conn, error) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_, err = io.WriteString(c, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	in := bufio.NewReaderSize(c, 512)
+	for line := ""; err == nil && !strings.HasPrefix(line, "data:"); {
+		line, err = in.ReadString('\n')
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// allocsHTTP and allocsGateway count what the application's heap is asked for
+// during many requests, by the runtime's own figures.
+func allocsHTTP(w *world, seconds int) (float64, error)    { return allocs(w, "/hello", seconds) }
+func allocsGateway(w *world, seconds int) (float64, error) { return allocs(w, "/gateway", seconds) }
+
+func allocs(w *world, path string, seconds int) (float64, error) {
+	before, err := mallocs(w)
+	if err != nil {
+		return 0, err
+	}
+	_, requests, err := wrk(w, &benchCase{server: nginxServer, path: path, connections: 32}, seconds)
+	if err != nil {
+		return 0, err
+	}
+	after, err := mallocs(w)
+	return (after - before) / requests, err
+}
+
+func mallocs(w *world) (float64, error) {
+	res, err := http.Get(w.at(nginxServer, "/mallocs"))
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	n := 0.0
+	_, err = fmt.Fscan(res.Body, &n)
+	return n, err
+}
