@@ -22,10 +22,10 @@ NGINX_PORT ?= 8080
 APACHE_PORT ?= 8081
 EXAMPLE ?= showcase
 
-.PHONY: help build run test bench install clean lint always
+.PHONY: help build run test bench microbench install clean lint always
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s%s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s%s\n", $$1, $$2 }' \
 	    $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables, for make run: NGINX_PORT=$(NGINX_PORT)" \

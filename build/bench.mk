@@ -11,6 +11,10 @@ bench: build $(BENCH_APP) $(OUT)/bench/app $(OUT)/bench/mod_bench.so ## measure,
 	@$(OUT)/bench/bench -out $(OUT) -run '$(BENCH)' \
 	    -seconds $(BENCH_SECONDS) -rounds $(BENCH_ROUNDS)
 
+microbench: | $(OUT)/packages-build ## measure the parts: packing, requests, responses, round trips
+	@$(MAKE) -s -C cshim/host/test bench
+	@$(GO_RUN) test -run '^$$' -bench . -benchmem ./module ./cshim/bridgetest ./goapp
+
 $(BENCH_APP): $(LIBRARY_SOURCES) $(wildcard build/bench/app/*.go) $(OUT)/go-version
 	@echo "building $@"
 	@$(GO_RUN) build -buildmode=c-shared -o $(OUT)/bench/new/app.so ./build/bench/app

@@ -3,6 +3,7 @@
 package module
 
 import (
+	"maps"
 	"net/http"
 	"testing"
 
@@ -25,8 +26,18 @@ func webHello(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(hello)
 }
 
-// allocations of a request inside the gateway, without the fake host's.
-func allocations(t testing.TB, h Handler) float64 {
+// A request of a browser, 12 headers.
+var typical = &fakehost.Request{Method: "GET", Target: "/articles/2026?page=2", Header: [][2]string{
+	{"Host", "www.example.com"}, {"User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
+	{"Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}, {"Accept-Language", "en-US,en;q=0.5"},
+	{"Accept-Encoding", "gzip, deflate, br"}, {"Referer", "https://www.example.com/articles"},
+	{"Cookie", "session=0123456789abcdef0123456789abcdef"}, {"Upgrade-Insecure-Requests", "1"},
+	{"Sec-Fetch-Dest", "document"}, {"Sec-Fetch-Mode", "navigate"}, {"Sec-Fetch-Site", "same-origin"}, {"Dnt", "1"}}}
+
+// once returns a function that takes a request from its slot, handles it and
+// ends it, inside the gateway: without rings and without the fake host's own
+// work.
+func once(t testing.TB, req *fakehost.Request, h Handler) func() {
 	host, err := fakehost.New(fakehost.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -38,10 +49,8 @@ func allocations(t testing.TB, h Handler) float64 {
 	if err := g.Attach("8080", h); err != nil {
 		t.Fatal(err)
 	}
-	req := &fakehost.Request{Method: "GET", Target: "/", Header: [][2]string{
-		{"Host", "localhost"}, {"User-Agent", "test"}, {"Accept", "*/*"}}}
 	slot := host.Pack(req)
-	return testing.AllocsPerRun(1000, func() {
+	return func() {
 		host.Rearm(slot)
 		x, err := g.take(slot)
 		if err != nil {
@@ -53,8 +62,76 @@ func allocations(t testing.TB, h Handler) float64 {
 			t.Fatal("not ended")
 		}
 		g.live[slot].Store(nil)
-	})
+	}
 }
+
+func allocations(t testing.TB, h Handler) float64 {
+	return testing.AllocsPerRun(1000, once(t, &fakehost.Request{Method: "GET", Target: "/", Header: [][2]string{
+		{"Host", "localhost"}, {"User-Agent", "test"}, {"Accept", "*/*"}}}, h))
+}
+
+func benchmark(b *testing.B, h Handler) {
+	run := once(b, typical, h)
+	b.ReportAllocs()
+	for b.Loop() {
+		run()
+	}
+}
+
+func BenchmarkHello(b *testing.B) { benchmark(b, direct{}) }
+
+func BenchmarkHelloHTTP(b *testing.B) { benchmark(b, HTTP(http.HandlerFunc(webHello), nil)) }
+
+// BenchmarkEnviron looks keys up as an application does.
+func BenchmarkEnviron(b *testing.B) { benchmark(b, environReader{}) }
+
+type environReader struct{ direct }
+
+func (e environReader) ServeGSGI(x *Exchange) {
+	for _, key := range []string{"REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_COOKIE", "HTTP_ABSENT"} {
+		x.Block().Environ(key)
+	}
+	e.direct.ServeGSGI(x)
+}
+
+// BenchmarkEnvironAll makes a map of all of it, as WSGI's.
+func BenchmarkEnvironAll(b *testing.B) { benchmark(b, environCopier{}) }
+
+type environCopier struct{ direct }
+
+func (e environCopier) ServeGSGI(x *Exchange) {
+	maps.Collect(x.Block().EnvironAll())
+	e.direct.ServeGSGI(x)
+}
+
+// BenchmarkParse is the packed block alone.
+func BenchmarkParse(b *testing.B) {
+	data := fakehost.Block(typical)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		var block Block
+		if err := block.parse(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkResponse writes a head of 10 headers and 2 KB in small pieces.
+func BenchmarkResponse(b *testing.B) {
+	piece := make([]byte, 100)
+	benchmark(b, HTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		h := w.Header()
+		for _, name := range responseNames {
+			h.Set(name, "a value of some length")
+		}
+		for range 20 {
+			_, _ = w.Write(piece)
+		}
+	}), nil))
+}
+
+var responseNames = []string{"Content-Type", "Cache-Control", "Etag", "Last-Modified", "Vary", "X-Frame-Options",
+	"X-Content-Type-Options", "Referrer-Policy", "Content-Language", "Set-Cookie"}
 
 func TestAllocationsPerRequest(t *testing.T) {
 	if n := allocations(t, direct{}); n > 3 {

@@ -39,7 +39,7 @@ func both(t *testing.T, conf Config, handler http.HandlerFunc, run func(t *testi
 }
 
 // serve starts a server with an application. At the end nothing may be left.
-func serve(t *testing.T, conf Config, handler http.HandlerFunc) *Server {
+func serve(t testing.TB, conf Config, handler http.HandlerFunc) *Server {
 	t.Helper()
 	s, err := New(conf)
 	require.NoError(t, err)
