@@ -268,6 +268,8 @@ static void tick(apr_uint64_t now)
     gsgi_region_t *region = gsgi_child.region;
 
     check_signals();
+    check_runtimes();
+    gsgi_chunk_trim(gsgi_child.bridge);
     retire();
 
     w->queued = gsgi_queue_length();

@@ -223,10 +223,10 @@ typedef int (*gsgi_probe_pt)(const gsgi_start_conf_t *conf);
  *   chunk_free = tag << 32 | (index + 1), linked by gsgi_chunk_head_t.next,
  *   whose chunks keep their memory, and chunk_cold, whose have given it back.
  *   To take: from chunk_free, else from chunk_cold, else a fresh index from
- *   chunk_fresh (below nchunks).  To free: while chunks_warm < chunks_keep to
- *   chunk_free, else to chunk_cold after MADV_DONTNEED.  chunks_warm counts
- *   chunk_free, chunks_idle both.  Slots: likewise with slot_free, slot_fresh,
- *   and the slot's next, but they keep their memory.
+ *   chunk_fresh (below nchunks).  To free: to chunk_free.  The host moves what
+ *   is there beyond chunks_keep to chunk_cold by and by, after MADV_DONTNEED.
+ *   chunks_warm counts chunk_free, chunks_idle both.  Slots: likewise with
+ *   slot_free, slot_fresh, and the slot's next, but they keep their memory.
  *
  * 2.6 Lists.  in_list and out_list are stacks of published chunks: the
  *   producer links and pushes by compare-and-swap (index + 1), the consumer

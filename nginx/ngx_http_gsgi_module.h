@@ -166,6 +166,7 @@ typedef struct {
     ngx_msec_t                  load_time;
 
     ngx_event_t                 abandoned_event;
+    ngx_event_t                 trim_event;
     ngx_event_t                 drain_event;
     ngx_msec_t                  drain_start;
     ngx_msec_t                  drain_idle;

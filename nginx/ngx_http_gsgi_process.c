@@ -15,8 +15,8 @@
 #define NGX_HTTP_GSGI_CHUNKS        65536       /* 1 GiB of address space */
 #define NGX_HTTP_GSGI_CHUNKS_KEEP   128
 #define NGX_HTTP_GSGI_DRAIN_TICK    50
-#define NGX_HTTP_GSGI_DRAIN_YOUNG   5000
 #define NGX_HTTP_GSGI_ABANDONED     10000
+#define NGX_HTTP_GSGI_TRIM          1000
 #define NGX_HTTP_GSGI_LOG_PIECE     1400
 
 
@@ -44,6 +44,7 @@ static void ngx_http_gsgi_last_words(void *data, uint32_t pid,
 static ngx_http_gsgi_ctx_t *ngx_http_gsgi_log_ctx(ngx_http_gsgi_worker_t *w,
     gsgi_log_t *rec);
 static void ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_trim_handler(ngx_event_t *ev);
 static void ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w);
 static ngx_uint_t ngx_http_gsgi_half_abandoned(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_abandoned_handler(ngx_event_t *ev);
@@ -154,6 +155,11 @@ ngx_http_gsgi_create_worker(ngx_cycle_t *cycle,
     w->abandoned_event.data = w;
     w->abandoned_event.log = cycle->log;
     w->abandoned_event.cancelable = 1;
+
+    w->trim_event.handler = ngx_http_gsgi_trim_handler;
+    w->trim_event.data = w;
+    w->trim_event.log = cycle->log;
+    w->trim_event.cancelable = 1;
 
     w->drain_event.handler = ngx_http_gsgi_drain_handler;
     w->drain_event.data = w;
@@ -547,6 +553,25 @@ ngx_http_gsgi_update_figures(ngx_http_gsgi_worker_t *w)
         && !w->replaced && ngx_process == NGX_PROCESS_WORKER)
     {
         ngx_add_timer(&w->abandoned_event, NGX_HTTP_GSGI_ABANDONED);
+    }
+
+    if (ngx_http_gsgi_load(&w->region->chunks_warm) > w->region->chunks_keep
+        && !w->trim_event.timer_set)
+    {
+        ngx_add_timer(&w->trim_event, NGX_HTTP_GSGI_TRIM);
+    }
+}
+
+
+static void
+ngx_http_gsgi_trim_handler(ngx_event_t *ev)
+{
+    ngx_http_gsgi_worker_t  *w;
+
+    w = ev->data;
+
+    if (gsgi_chunk_trim(w->bridge)) {
+        ngx_add_timer(ev, NGX_HTTP_GSGI_TRIM);
     }
 }
 

@@ -44,17 +44,12 @@ func (b *Bridge) freshChunk() (uint32, bool) {
 
 // PutChunk frees a chunk that the caller owns.
 func (b *Bridge) PutChunk(i uint32) {
-	stack := &b.ChunkFree
 	b.ChunksIdle.Add(1)
-	if b.ChunksWarm.Add(1) > b.ChunksKeep {
-		b.ChunksWarm.Add(^uint32(0))
-		discard(b.Chunk(i))
-		stack = &b.ChunkCold
-	}
+	b.ChunksWarm.Add(1)
 	for {
-		top := stack.Load()
+		top := b.ChunkFree.Load()
 		b.heads[i].Next.Store(uint32(top))
-		if stack.CompareAndSwap(top, (top>>32+1)<<32|uint64(i+1)) {
+		if b.ChunkFree.CompareAndSwap(top, (top>>32+1)<<32|uint64(i+1)) {
 			return
 		}
 	}

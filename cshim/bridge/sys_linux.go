@@ -18,6 +18,3 @@ func wake(fd int32) {
 func futexWake(word *atomic.Uint32) {
 	syscall.RawSyscall(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWakeOp, 1)
 }
-
-// discard gives the memory of a chunk back to the system.
-func discard(chunk []byte) { _ = syscall.Madvise(chunk, syscall.MADV_DONTNEED) }

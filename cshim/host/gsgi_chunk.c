@@ -82,20 +82,44 @@ gsgi_chunk_put(gsgi_bridge_t *b, uint32_t index)
     gsgi_region_t  *r;
 
     r = b->region;
-    stack = &r->chunk_free;
 
     gsgi_add(&r->chunks_idle, 1);
+    gsgi_add(&r->chunks_warm, 1);
 
-    if (gsgi_add(&r->chunks_warm, 1) >= r->chunks_keep) {
+    gsgi_stack_push(&r->chunk_free, (u_char *) b->heads,
+                    sizeof(gsgi_chunk_head_t), index);
+}
+
+
+/* A quarter at a time: what a busy worker will need again at once is most of
+ * it, and an idle one is at its limit after a few calls. */
+int
+gsgi_chunk_trim(gsgi_bridge_t *b)
+{
+    uint32_t        n, top, warm;
+    gsgi_region_t  *r;
+
+    r = b->region;
+    warm = gsgi_load(&r->chunks_warm);
+    n = warm > r->chunks_keep ? (warm - r->chunks_keep + 3) / 4 : 0;
+
+    for ( /* void */ ; n && gsgi_load(&r->chunks_warm) > r->chunks_keep; n--) {
+        top = gsgi_stack_pop(&r->chunk_free, (u_char *) b->heads,
+                             sizeof(gsgi_chunk_head_t));
+        if (top == 0) {
+            break;
+        }
+
         gsgi_sub(&r->chunks_warm, 1);
-        stack = &r->chunk_cold;
 
-        (void) madvise(gsgi_chunk_data(b, index), GSGI_CHUNK_BYTES,
+        (void) madvise(gsgi_chunk_data(b, top - 1), GSGI_CHUNK_BYTES,
                        MADV_DONTNEED);
+
+        gsgi_stack_push(&r->chunk_cold, (u_char *) b->heads,
+                        sizeof(gsgi_chunk_head_t), top - 1);
     }
 
-    gsgi_stack_push(stack, (u_char *) b->heads, sizeof(gsgi_chunk_head_t),
-                    index);
+    return gsgi_load(&r->chunks_warm) > r->chunks_keep;
 }
 
 

@@ -189,6 +189,10 @@ uint32_t gsgi_slot_take(gsgi_slot_t *slot);
 /* Chunks.  get returns an index or -1. */
 int32_t gsgi_chunk_get(gsgi_bridge_t *b);
 void gsgi_chunk_put(gsgi_bridge_t *b, uint32_t index);
+
+/* Gives memory of idle chunks beyond chunks_keep back to the system.  Called
+ * once a second while it returns 1: there is more. */
+int gsgi_chunk_trim(gsgi_bridge_t *b);
 gsgi_chunk_head_t *gsgi_chunk_head(gsgi_bridge_t *b, uint32_t index);
 u_char *gsgi_chunk_data(gsgi_bridge_t *b, uint32_t index);
 

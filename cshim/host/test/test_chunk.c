@@ -57,6 +57,11 @@ idle_chunks_beyond_the_limit_lose_their_memory(void)
         gsgi_chunk_put(b, index[i]);
     }
 
+    CHECK(b->region->chunks_warm == 6);
+    CHECK(gsgi_chunk_trim(b) == 1 && b->region->chunks_warm == 5);
+    CHECK(gsgi_chunk_trim(b) == 0 && b->region->chunks_warm == 4);
+    CHECK(gsgi_chunk_trim(b) == 0 && b->region->chunks_idle == 6);
+
     for (i = 0; i < 6; i++) {
         CHECK(gsgi_chunk_data(b, index[i])[GSGI_CHUNK_BYTES - 1]
               == (i < 4 ? 'x' : 0));
@@ -83,6 +88,8 @@ warm_chunks_are_taken_first(void)
     for (i = 0; i < 64; i++) {
         gsgi_chunk_put(b, index[i]);
     }
+
+    while (gsgi_chunk_trim(b)) { /* void */ }
 
     CHECK(b->region->chunks_warm == 4 && b->region->chunks_idle == 64);
 
