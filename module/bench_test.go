@@ -100,7 +100,7 @@ func BenchmarkEnvironAll(b *testing.B) { benchmark(b, environCopier{}) }
 type environCopier struct{ direct }
 
 func (e environCopier) ServeGSGI(x *Exchange) {
-	maps.Collect(x.Block().EnvironAll())
+	_ = maps.Collect(x.Block().EnvironAll())
 	e.direct.ServeGSGI(x)
 }
 
