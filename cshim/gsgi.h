@@ -38,7 +38,7 @@ extern "C" {
 #endif
 
 #define GSGI_ABI_MAJOR  1
-#define GSGI_ABI_MINOR  0
+#define GSGI_ABI_MINOR  1
 
 #define GSGI_MAGIC  UINT64_C(0x3149424149475347)    /* "GSGIABI1" */
 
@@ -124,9 +124,10 @@ typedef int (*gsgi_start_pt)(const gsgi_start_conf_t *conf,
 
 /*
  * gsgi_drain tells the application that the worker is on its way out:
- * goapp.Context is done, requests in flight go on.  When the last of them has
- * been released, ListenAndServe ends its goroutine; when main's deferred
- * calls have run, app_state becomes STOPPED.  May be called more than once.
+ * goapp.Context is done, requests in flight go on, and while host_open is set
+ * more are taken.  When it is not and the last request has been released,
+ * ListenAndServe ends its goroutine; when main's deferred calls have run,
+ * app_state becomes STOPPED.  May be called more than once.
  *
  * Thread:     any but the event loop's.
  * Returns:    GSGI_OK; GSGI_INVALID for a handle that is not one.
@@ -135,7 +136,8 @@ typedef int (*gsgi_drain_pt)(gsgi_gateway_t *gw);
 
 /*
  * gsgi_stop ends what gsgi_drain left: the contexts of all requests are
- * cancelled, and it waits up to timeout milliseconds for app_state STOPPED.
+ * cancelled, host_open counts no more, and it waits up to timeout
+ * milliseconds for app_state STOPPED.
  * The handle is void afterwards.  The library stays loaded: a Go runtime
  * cannot be unloaded.
  *
@@ -242,6 +244,26 @@ typedef int (*gsgi_probe_pt)(const gsgi_start_conf_t *conf);
  *   in_waiting and GSGI_CQ_CREDIT, the sides exchanged.  A FILE chunk counts
  *   with its file_len and may exceed the credit.  What lies in the slot takes
  *   no credit and is not acknowledged.
+ *
+ * 2.8 Upgrades (since 1.1).  Where the request has GSGI_REQ_UPGRADE, the
+ *   library may ring GSGI_CQ_UPGRADE in place of GSGI_CQ_HEAD, and the
+ *   connection is bytes both ways from then on:
+ *   - to the client: DATA chunks as they are, in order, each at once, beginning
+ *     with the response's own head.  The host adds nothing;
+ *   - from the client: what follows the request, on in_list.  in_state END is
+ *     the end of what the client sends, BROKEN the loss of the connection;
+ *   - the credit holds in both directions;
+ *   - GSGI_CQ_END: nothing more to the client, whose reader sees that where
+ *     the host can close one side; GSGI_CQ_RELEASE: close the connection; both
+ *     once all is sent.
+ *   Before it rings, the library has done with the body: it frees what is on
+ *   in_list, sets in_acked to what it has consumed, whence both sides go on
+ *   counting, and sets in_state to OPEN.  It does not upgrade while a body
+ *   comes that it has asked for (GSGI_CQ_READ) and whose end is not there.
+ *
+ * 2.9 Trailers of the request (since 1.1): one TRAILERS chunk, the last on
+ *   in_list, there before in_state is END.  It takes no credit, and comes with
+ *   every kind of body.
  */
 
 #define GSGI_SLOT_BYTES   4096
@@ -321,6 +343,12 @@ typedef struct {
     uint64_t  log_tail __attribute__((aligned(64)));        /* [host] bytes */
     uint32_t  app_state __attribute__((aligned(64)));       /* [go] */
     uint32_t  stats_wanted;                                 /* [both] */
+    uint32_t  host_open;            /* [host] 1: requests may still come, also
+                                       after gsgi_drain; set before gsgi_start
+                                       and cleared once */
+    uint32_t  retire;               /* [go] 1: the library asks to be replaced,
+                                       with its worker, as after a reload; the
+                                       log says why (since 1.1) */
     gsgi_stats_t  stats __attribute__((aligned(64)));
 } gsgi_region_t;
 
@@ -397,7 +425,7 @@ typedef struct {
 #define GSGI_CQ_READ       0x020    /* the handler reads the body: begin, and
                                        send 100 Continue where expected */
 #define GSGI_CQ_CREDIT     0x040    /* in_acked has advanced */
-#define GSGI_CQ_UPGRADE    0x080    /* with HEAD of 101: bytes follow */
+#define GSGI_CQ_UPGRADE    0x080    /* section 2.8 */
 #define GSGI_CQ_RELEASE    0x100    /* the library has let go */
 #define GSGI_CQ_HOST_GONE  0x200    /* the host has let go (section 2.2) */
 
@@ -460,7 +488,7 @@ typedef struct {
     uint32_t  sq_events __attribute__((aligned(64)));   /* [both] */
     uint32_t  host_flags;           /* GSGI_HOST_* */
     uint32_t  in_list;              /* [both] request body */
-    uint32_t  in_state;             /* GSGI_IN_* */
+    uint32_t  in_state;             /* GSGI_IN_*; [go] at an upgrade */
     uint64_t  out_acked;            /* bytes of the response that have left */
     uint32_t  in_waiting;           /* [both] the host waits for CREDIT */
     uint32_t  cq_wait;              /* [both] GSGI_WAIT_* */
@@ -556,6 +584,9 @@ typedef struct {
 #define GSGI_HEAD_LENGTH  0x1           /* content_length is valid */
 #define GSGI_HEAD_CLOSE   0x2           /* the application wants Connection:
                                            close */
+#define GSGI_HEAD_SPOOL   0x4           /* where the configuration says nothing,
+                                           the host keeps what a slow client
+                                           has not taken (since 1.1) */
 
 typedef struct {
     uint32_t  len;                      /* of all pieces, with this struct */

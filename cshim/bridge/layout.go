@@ -16,7 +16,7 @@ import (
 // Version of the ABI that this package speaks, and the region's magic number.
 const (
 	ABIMajor = 1
-	ABIMinor = 0
+	ABIMinor = 1
 	Magic    = 0x3149424149475347
 )
 
@@ -146,6 +146,7 @@ const EntrySize = 8
 const (
 	HeadLength uint16 = 0x1
 	HeadClose  uint16 = 0x2
+	HeadSpool  uint16 = 0x4
 	HeadSize          = 24
 )
 
@@ -219,7 +220,9 @@ type Region struct {
 	_            [56]byte
 	AppState     atomic.Uint32
 	StatsWanted  atomic.Uint32
-	_            [56]byte
+	HostOpen     atomic.Uint32
+	Retire       atomic.Uint32
+	_            [48]byte
 	Stats        Stats
 }
 

@@ -46,6 +46,7 @@ func crowd(goroutines, rounds int, f func(n int)) {
 
 func echo(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Target", r.RequestURI)
+	_ = http.NewResponseController(w).EnableFullDuplex()
 	_, _ = io.Copy(w, r.Body)
 }
 

@@ -61,6 +61,8 @@ static const drv_fact_t  facts[] = {
     FIELD(gsgi_region_t, log_tail),
     FIELD(gsgi_region_t, app_state),
     FIELD(gsgi_region_t, stats_wanted),
+    FIELD(gsgi_region_t, host_open),
+    FIELD(gsgi_region_t, retire),
     FIELD(gsgi_region_t, stats),
 
     FIELD(gsgi_stats_t, requests),
@@ -213,7 +215,8 @@ static const drv_fact_t  facts[] = {
     VALUE(GSGI_META_TLS_RESUMED),
     VALUE(GSGI_META_MAX),
     VALUE(GSGI_HEAD_LENGTH),
-    VALUE(GSGI_HEAD_CLOSE)
+    VALUE(GSGI_HEAD_CLOSE),
+    VALUE(GSGI_HEAD_SPOOL)
 };
 
 

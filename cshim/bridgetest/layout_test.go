@@ -87,6 +87,7 @@ var constants = map[string]int64{
 	"ENTRY_META": int64(bridge.EntryMeta), "ENTRY_HEADER": int64(bridge.EntryHeader),
 	"ENTRY_PARAM": int64(bridge.EntryParam),
 	"HEAD_LENGTH": int64(bridge.HeadLength), "HEAD_CLOSE": int64(bridge.HeadClose),
+	"HEAD_SPOOL":  int64(bridge.HeadSpool),
 	"META_METHOD": int64(module.MetaMethod), "META_URI": int64(module.MetaURI), "META_PATH": int64(module.MetaPath),
 	"META_SCRIPT_NAME": int64(module.MetaScriptName), "META_QUERY": int64(module.MetaQuery),
 	"META_PROTOCOL": int64(module.MetaProtocol), "META_SCHEME": int64(module.MetaScheme),

@@ -43,7 +43,7 @@ struct gsgi_bridge_s {
 #define GSGI_PRIV_GONE    0     /* the host has let go, RELEASE not taken */
 #define GSGI_PRIV_ACKED   1     /* out_acked when a writer was last looked at */
 #define GSGI_PRIV_TOTAL   2     /* announced length of a packed body, + 1 */
-#define GSGI_PRIV_HEAD    3     /* GSGI_CQ_HEAD has been taken */
+#define GSGI_PRIV_HEAD    3     /* GSGI_CQ_HEAD or UPGRADE has been taken */
 #define GSGI_PRIV_EARLY   4     /* list of chunks that came before it */
 
 #define GSGI_LOG_SIZE  (256 * 1024)     /* of the log ring, by default */
@@ -71,6 +71,14 @@ void gsgi_slot_free(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
 /* Gives back a list of chunks; closes the descriptors of GSGI_CHUNK_FILE. */
 void gsgi_chunk_drop(gsgi_bridge_t *b, uint32_t list);
+
+/* Writes a header's name in canonical form.  dash: whether a dash or nothing
+ * came before.  Returns the same for what comes after. */
+int gsgi_canonical(u_char *to, const u_char *name, size_t n, int dash);
+
+/* Links the new chunks from top down to low on top of in_list. */
+void gsgi_in_push(gsgi_bridge_t *b, gsgi_slot_t *slot, uint32_t top,
+    uint32_t low);
 
 uint64_t gsgi_now(void);
 

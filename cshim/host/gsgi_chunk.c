@@ -78,7 +78,6 @@ gsgi_chunk_get(gsgi_bridge_t *b)
 void
 gsgi_chunk_put(gsgi_bridge_t *b, uint32_t index)
 {
-    uint64_t       *stack;
     gsgi_region_t  *r;
 
     r = b->region;
@@ -189,8 +188,8 @@ gsgi_out_skip(gsgi_bridge_t *b, uint32_t *link, int all)
  * The library publishes the first chunks of a body before it rings for the
  * head: only informational responses are given out until that has come.
  */
-uint32_t
-gsgi_out_take(gsgi_bridge_t *b, gsgi_slot_t *slot)
+static uint32_t
+gsgi_out_split(gsgi_bridge_t *b, gsgi_slot_t *slot, int all)
 {
     uint32_t  list, early, *rest;
 
@@ -203,13 +202,27 @@ gsgi_out_take(gsgi_bridge_t *b, gsgi_slot_t *slot)
         slot->reserved1[GSGI_PRIV_EARLY] = 0;
     }
 
-    if (list && !slot->reserved1[GSGI_PRIV_HEAD]) {
+    if (list && !all) {
         rest = gsgi_out_skip(b, &list, 0);
         slot->reserved1[GSGI_PRIV_EARLY] = *rest;
         gsgi_store(rest, 0);
     }
 
     return list;
+}
+
+
+uint32_t
+gsgi_out_take(gsgi_bridge_t *b, gsgi_slot_t *slot)
+{
+    return gsgi_out_split(b, slot, slot->reserved1[GSGI_PRIV_HEAD] != 0);
+}
+
+
+uint32_t
+gsgi_out_interim(gsgi_bridge_t *b, gsgi_slot_t *slot)
+{
+    return gsgi_out_split(b, slot, 0);
 }
 
 
@@ -318,7 +331,7 @@ gsgi_in_stack(gsgi_bridge_t *b, uint32_t under, const u_char *data, size_t n,
 }
 
 
-static void
+void
 gsgi_in_push(gsgi_bridge_t *b, gsgi_slot_t *slot, uint32_t top, uint32_t low)
 {
     uint32_t  old;

@@ -246,6 +246,30 @@ gsgi_head_next(gsgi_head_iter_t *it, gsgi_str_t *name_out,
 }
 
 
+uint32_t
+gsgi_head_status(const void *data, size_t n)
+{
+    uint32_t       status;
+    const u_char  *p;
+
+    p = data;
+
+    if (n < sizeof("HTTP/1.1 101") - 1
+        || memcmp(p, "HTTP/1.", sizeof("HTTP/1.") - 1) != 0
+        || p[8] != ' '
+        || p[9] < '1' || p[9] > '9'
+        || p[10] < '0' || p[10] > '9'
+        || p[11] < '0' || p[11] > '9')
+    {
+        return 0;
+    }
+
+    status = (p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0');
+
+    return status;
+}
+
+
 void
 gsgi_head_free(gsgi_bridge_t *b, gsgi_slot_t *slot)
 {

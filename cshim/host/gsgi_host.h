@@ -153,6 +153,10 @@ void gsgi_slot_tell(gsgi_bridge_t *b, gsgi_slot_t *slot, uint32_t host_flags);
 /* Subtracts the slot from in_flight, once; called at the head. */
 void gsgi_slot_answered(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
+/* GSGI_CQ_UPGRADE was taken: gsgi_slot_answered.  Returns from where the bytes
+ * that gsgi_in_put publishes are counted on. */
+uint64_t gsgi_slot_upgraded(gsgi_bridge_t *b, gsgi_slot_t *slot);
+
 /*
  * Lets go.  released: GSGI_CQ_RELEASE has been taken from this slot.  When it
  * has not, the slot counts as abandoned until the library lets go; with
@@ -183,6 +187,11 @@ int gsgi_slot_wait(gsgi_bridge_t *b, gsgi_slot_t *slot, uint32_t spin_ns,
     uint32_t futex_ms, int fd, int32_t timeout_ms, uint32_t *events_out,
     int *fd_ready_out);
 
+/* The same in poll only: waits for news or for the events wanted at fd, which
+ * come in *revents_out.  Returns the news, or 0. */
+uint32_t gsgi_slot_poll(gsgi_slot_t *slot, int fd, int wanted,
+    uint32_t timeout_ms, int *revents_out);
+
 /* Takes what is there now (may be 0), without waiting. */
 uint32_t gsgi_slot_take(gsgi_slot_t *slot);
 
@@ -199,6 +208,9 @@ u_char *gsgi_chunk_data(gsgi_bridge_t *b, uint32_t index);
 /* Takes the response's published chunks, oldest first, linked by next
  * (index + 1).  Returns the first's index + 1, or 0. */
 uint32_t gsgi_out_take(gsgi_bridge_t *b, gsgi_slot_t *slot);
+
+/* Takes only the informational responses in front of all else. */
+uint32_t gsgi_out_interim(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
 /* Acknowledges n bytes of the response and pokes a waiting writer when that
  * is due.  published: bytes of the response taken so far. */
@@ -218,6 +230,12 @@ size_t gsgi_in_room(gsgi_bridge_t *b, gsgi_slot_t *slot, uint64_t published);
 int gsgi_in_put(gsgi_bridge_t *b, gsgi_slot_t *slot, const void *data,
     size_t n);
 void gsgi_in_state(gsgi_slot_t *slot, uint32_t state);
+
+/* The request's trailers, n pairs of name and value, before gsgi_in_state or
+ * gsgi_slot_submit; what does not fit in a chunk is left out.  Returns GSGI_OK
+ * or GSGI_NOMEM. */
+int gsgi_in_trailers(gsgi_bridge_t *b, gsgi_slot_t *slot,
+    const gsgi_str_t *fields, size_t n);
 void gsgi_in_notify(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
 /* The next log record, copied; text is NUL-terminated (GSGI_LOG_MAX + 1).
@@ -293,6 +311,10 @@ int gsgi_head_chunk(gsgi_head_iter_t *it, gsgi_bridge_t *b, uint32_t index);
 
 void gsgi_head_free(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
+/* The status in the first bytes of a connection that was taken over, 0 when
+ * they do not begin as a response does. */
+uint32_t gsgi_head_status(const void *data, size_t n);
+
 
 /*
  * Loader: the application in this worker.
@@ -335,6 +357,21 @@ void gsgi_child_signals(int default_chld);
 /* Restores the handlers if the application has replaced them.  Returns how
  * many were; the number of the last is in *signo_out. */
 int gsgi_signals_check(int *signo_out);
+
+/* Wraps what the server has set since, so that it is that which is restored.
+ * Any thread. */
+void gsgi_signals_adopt(void);
+
+/* How often a wrapped signal came from another process. */
+uint32_t gsgi_signals_count(int signo);
+
+/*
+ * Another module of the server may bring a Go runtime of its own.  Keeps
+ * SIGURG, which they stop their goroutines with, going to all of them.
+ * Returns 1 with a warning in text that names one that has not been reported
+ * yet; 0.  Called by one thread, like gsgi_signals_check.
+ */
+int gsgi_app_runtimes(gsgi_app_t *app, char *text, size_t len);
 
 /* close_range(3, ~0, CLOSE_RANGE_CLOEXEC), by hand where it is missing. */
 void gsgi_child_cloexec(void);

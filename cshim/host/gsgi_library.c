@@ -26,6 +26,13 @@
 
 typedef void (*gsgi_constructor_pt)(int argc, char **argv, char **envp);
 
+typedef struct {
+    const gsgi_image_t   *image;
+    char                **argv;
+    size_t                argc;
+    size_t                envc;
+} gsgi_library_call_t;
+
 
 static int gsgi_library_directory(const gsgi_launch_t *launch, char *err,
     size_t errlen);
@@ -37,6 +44,7 @@ static int gsgi_library_symbols(gsgi_library_t *lib, void *handle, char *err,
     size_t errlen);
 static int gsgi_library_construct(const gsgi_launch_t *launch, char *err,
     size_t errlen);
+static void gsgi_library_constructors(void *data);
 
 
 static struct link_map  *gsgi_library_map;
@@ -110,79 +118,14 @@ gsgi_library_directory(const gsgi_launch_t *launch, char *err, size_t errlen)
 }
 
 
-/* Notes need not be loaded; those of Go are. */
-
-static int
-gsgi_library_note_loaded(const struct dl_phdr_info *info,
-    const ElfW(Phdr) *note)
-{
-    size_t             i;
-    const ElfW(Phdr)  *ph;
-
-    for (i = 0; i < info->dlpi_phnum; i++) {
-        ph = &info->dlpi_phdr[i];
-
-        if (ph->p_type == PT_LOAD && note->p_vaddr >= ph->p_vaddr
-            && note->p_memsz <= ph->p_filesz
-            && note->p_vaddr - ph->p_vaddr <= ph->p_filesz - note->p_memsz)
-        {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-/* An object with the note that Go's linker writes has a Go runtime. */
-
-static int
-gsgi_library_is_go(struct dl_phdr_info *info, size_t size, void *name)
-{
-    size_t             i, off;
-    const char        *p;
-    const ElfW(Phdr)  *ph;
-    const ElfW(Nhdr)  *note;
-
-    for (i = 0; i < info->dlpi_phnum; i++) {
-        ph = &info->dlpi_phdr[i];
-
-        if (ph->p_type != PT_NOTE || !gsgi_library_note_loaded(info, ph)) {
-            continue;
-        }
-
-        p = (const char *) info->dlpi_addr + ph->p_vaddr;
-
-        for (off = 0; off + sizeof(*note) + 4 <= ph->p_memsz; /* void */ ) {
-            note = (const ElfW(Nhdr) *) (p + off);
-
-            if (note->n_type == 4 && note->n_namesz == 4
-                && memcmp(note + 1, "Go\0", 4) == 0)
-            {
-                *(const char **) name = info->dlpi_name;
-                return 1;
-            }
-
-            off += sizeof(*note) + ((note->n_namesz + 3) & ~3U)
-                   + ((note->n_descsz + 3) & ~3U);
-        }
-    }
-
-    return 0;
-}
-
+/* Applications cannot share a worker: they are entries of one library. */
 
 static int
 gsgi_library_alone(const gsgi_image_t *img, char *err, size_t errlen)
 {
-    const char  *name;
-
-    name = NULL;
-
-    if (dl_iterate_phdr(gsgi_library_is_go, &name)) {
-        snprintf(err, errlen, "\"%s\" cannot be loaded: \"%s\" has brought a "
-                 "Go runtime into this process already, and Go allows one",
-                 img->path, name[0] ? name : "the program");
+    if (gsgi_library_base() != 0) {
+        snprintf(err, errlen, "\"%s\" cannot be loaded: this process has its "
+                 "application library already", img->path);
         return GSGI_ERROR;
     }
 
@@ -364,26 +307,48 @@ gsgi_library_block(const gsgi_launch_t *launch, size_t *argc, size_t *envc)
 static int
 gsgi_library_construct(const gsgi_launch_t *launch, char *err, size_t errlen)
 {
-    char                 **argv;
-    size_t                 argc, envc, i;
-    gsgi_constructor_pt   *constructors;
+    gsgi_library_call_t  call;
 
-    argv = gsgi_library_block(launch, &argc, &envc);
+    call.image = launch->image;
+    call.argv = gsgi_library_block(launch, &call.argc, &call.envc);
 
-    if (argv == NULL) {
+    if (call.argv == NULL) {
         snprintf(err, errlen, "no memory for the arguments of \"%s\"",
                  launch->image->path);
         return GSGI_ERROR;
     }
 
-    constructors = (gsgi_constructor_pt *)
-                   (gsgi_library_map->l_addr + launch->image->init_array);
-
-    for (i = 0; i < launch->image->init_count; i++) {
-        constructors[i]((int) argc, argv, argv + argc + 1);
-    }
+    gsgi_runtimes_join(gsgi_library_constructors, &call);
 
     return GSGI_OK;
+}
+
+
+static void
+gsgi_library_constructors(void *data)
+{
+    size_t                i;
+    gsgi_constructor_pt  *constructors;
+    gsgi_library_call_t  *call = data;
+
+    constructors = (gsgi_constructor_pt *)
+                   (gsgi_library_map->l_addr + call->image->init_array);
+
+    for (i = 0; i < call->image->init_count; i++) {
+        constructors[i]((int) call->argc, call->argv,
+                        call->argv + call->argc + 1);
+    }
+}
+
+
+uintptr_t
+gsgi_library_base(void)
+{
+    struct link_map  *map;
+
+    map = __atomic_load_n(&gsgi_library_map, __ATOMIC_SEQ_CST);
+
+    return map ? map->l_addr : 0;
 }
 
 

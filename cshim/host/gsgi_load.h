@@ -27,6 +27,22 @@ typedef struct {
 int gsgi_library_load(gsgi_library_t *lib, const gsgi_launch_t *launch,
     char *err, size_t errlen);
 
+/* Where it lies in memory; 0 when it is not loaded. */
+uintptr_t gsgi_library_base(void);
+
+/*
+ * Go runtimes of other modules.  Join calls start, which starts ours, and
+ * waits a moment until it has SIGURG; then, as Share, it gives the signal to
+ * all that have had it.  Share is called as often as wished, from any thread.
+ * New returns 1 with the path of one that it has not told of before; called
+ * by one thread.
+ */
+typedef void (*gsgi_runtime_start_pt)(void *data);
+
+void gsgi_runtimes_join(gsgi_runtime_start_pt start, void *data);
+void gsgi_runtimes_share(void);
+int gsgi_runtimes_new(char *path, size_t len);
+
 /* Whether code at this address came with the library or after it. */
 int gsgi_library_owns(const void *address);
 

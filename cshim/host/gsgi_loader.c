@@ -200,6 +200,10 @@ gsgi_app_load(gsgi_app_t *app)
     conf.err = text;
     conf.errlen = sizeof(text);
 
+    /* those that the application takes must be known before it does */
+
+    gsgi_signals_adopt();
+
     rc = app->library.start(&conf, &app->gateway);
 
     if (rc != GSGI_OK) {
@@ -349,6 +353,29 @@ gsgi_app_wait(gsgi_app_t *app, uint32_t timeout)
 
         nanosleep(&step, NULL);
     }
+}
+
+
+int
+gsgi_app_runtimes(gsgi_app_t *app, char *text, size_t len)
+{
+    char  path[1024];
+
+    if (app == NULL || gsgi_library_base() == 0) {
+        return 0;
+    }
+
+    gsgi_runtimes_share();
+
+    if (!gsgi_runtimes_new(path, sizeof(path))) {
+        return 0;
+    }
+
+    snprintf(text, len, "\"%s\" has brought a second Go runtime into this "
+             "process, beside that of \"%s\"; they share SIGURG, but Go does "
+             "not support this", path, app->launch->image->path);
+
+    return 1;
 }
 
 

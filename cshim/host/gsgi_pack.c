@@ -138,9 +138,7 @@ gsgi_is_token(const u_char *name, size_t n)
 }
 
 
-/* dash: whether a dash or nothing came before.  Returns the same for what
- * comes after. */
-static int
+int
 gsgi_canonical(u_char *to, const u_char *name, size_t n, int dash)
 {
     u_char  c;
@@ -356,6 +354,77 @@ gsgi_pack_body(gsgi_pack_t *p, const void *data, size_t len, size_t total)
         p->pos += size;
         from += size;
     }
+}
+
+
+/* Appends an entry of section 3.2.  Returns the new end, NULL without room. */
+static u_char *
+gsgi_trailer(u_char *p, u_char *end, const gsgi_str_t *name,
+    const gsgi_str_t *value)
+{
+    gsgi_entry_t  entry;
+
+    if (name->len == 0 || name->len > GSGI_NAME_MAX
+        || !gsgi_is_token((const u_char *) name->data, name->len)
+        || value->len > GSGI_CHUNK_BYTES
+        || sizeof(gsgi_entry_t) + name->len + value->len + 2
+           > (size_t) (end - p))
+    {
+        return NULL;
+    }
+
+    entry.kind = GSGI_ENTRY_HEADER;
+    entry.id = 0;
+    entry.name_len = (uint16_t) name->len;
+    entry.value_len = (uint32_t) value->len;
+
+    memcpy(p, &entry, sizeof(gsgi_entry_t));
+    p += sizeof(gsgi_entry_t);
+
+    (void) gsgi_canonical(p, (const u_char *) name->data, name->len, 1);
+    p += name->len;
+    *p++ = '\0';
+
+    memcpy(p, value->data, value->len);
+    p += value->len;
+    *p++ = '\0';
+
+    return p;
+}
+
+
+int
+gsgi_in_trailers(gsgi_bridge_t *b, gsgi_slot_t *slot,
+    const gsgi_str_t *fields, size_t n)
+{
+    u_char             *p, *next, *start, *end;
+    int32_t             index;
+    gsgi_chunk_head_t  *head;
+
+    index = gsgi_chunk_get(b);
+
+    if (index == -1) {
+        return GSGI_NOMEM;
+    }
+
+    start = gsgi_chunk_data(b, index);
+    end = start + GSGI_CHUNK_BYTES;
+
+    for (p = start; n; n--, fields += 2) {
+        next = gsgi_trailer(p, end, &fields[0], &fields[1]);
+
+        if (next) {
+            p = next;
+        }
+    }
+
+    head = gsgi_chunk_head(b, index);
+    head->kind = GSGI_CHUNK_TRAILERS;
+    head->len = (uint32_t) (p - start);
+
+    gsgi_in_push(b, slot, index + 1, index + 1);
+
+    return GSGI_OK;
 }
 
 

@@ -349,7 +349,7 @@ gsgi_probe_result(gsgi_probe_run_t *run, uint32_t timeout, char *err,
                  run->line[6] == '"' ? "" : "\"",
                  run->line[6] == '"' ? "" : path,
                  run->line[6] == '"' ? "" : "\": ", run->line + 6);
-        return GSGI_ERROR;
+        break;
 
     case GSGI_PROBE_LATE:
         snprintf(err, errlen, "\"%s\" did not reach ListenAndServe within "

@@ -12,7 +12,8 @@
 
 #include "gsgi_probe.h"
 
-#define GSGI_PROBE_LINES  8     /* shown of it */
+#define GSGI_PROBE_LINES  8     /* shown of a crash */
+#define GSGI_PROBE_TAIL   24    /* shown of other texts */
 
 
 /* "panic: ", "fatal error: ", "SIGSEGV: " begin the last words of Go. */
@@ -138,13 +139,44 @@ gsgi_probe_clean(gsgi_probe_text_t *t)
 }
 
 
+/* The last lines that fit: the reason is at the end of what was said. */
+
+static char *
+gsgi_probe_tail(char *p, char *end, size_t room)
+{
+    char      *stop, *start;
+    unsigned   lines;
+
+    start = end;
+
+    for (lines = 0, stop = end; stop > p && lines < GSGI_PROBE_TAIL; stop--) {
+
+        if (stop[-1] == '\n') {
+            lines++;
+
+            if ((size_t) (end - stop) + lines + 2 > room && start != end) {
+                return start;
+            }
+
+            start = stop;
+        }
+    }
+
+    if (lines == GSGI_PROBE_TAIL || (size_t) (end - p) + lines + 2 > room) {
+        return start == end ? p : start;
+    }
+
+    return p;
+}
+
+
 void
 gsgi_probe_text_quote(gsgi_probe_text_t *t, int crash, char *err,
     size_t errlen)
 {
     char      *p, *end, *stop;
     size_t     used;
-    unsigned   lines;
+    unsigned   lines, limit;
 
     gsgi_probe_clean(t);
 
@@ -159,16 +191,12 @@ gsgi_probe_text_quote(gsgi_probe_text_t *t, int crash, char *err,
         p += t->crash - 1;
 
     } else {
-        for (lines = 0, stop = end; stop > p; stop--) {
-            if (stop[-1] == '\n' && ++lines == GSGI_PROBE_LINES) {
-                break;
-            }
-        }
-
-        p = stop;
+        p = gsgi_probe_tail(p, end, errlen - strlen(err));
     }
 
-    for (lines = 0; p < end && lines < GSGI_PROBE_LINES; p = stop + 1) {
+    limit = crash ? GSGI_PROBE_LINES : GSGI_PROBE_TAIL;
+
+    for (lines = 0; p < end && lines < limit; p = stop + 1) {
         stop = memchr(p, '\n', end - p);
         stop = stop ? stop : end;
 

@@ -22,6 +22,7 @@
 typedef struct {
     struct sigaction  old;      /* the server's */
     int               wrapped;
+    uint32_t          count;    /* how often it came from outside, atomic */
 } gsgi_signal_t;
 
 
@@ -137,6 +138,12 @@ gsgi_signal_pass(int signo, siginfo_t *info, void *context)
     err = errno;
     old = &gsgi_signals[signo].old;
 
+    /* threads of the server signal each other, too */
+
+    if (info->si_pid != gsgi_signal_pid) {
+        __atomic_fetch_add(&gsgi_signals[signo].count, 1, __ATOMIC_SEQ_CST);
+    }
+
     if (getpid() == gsgi_signal_pid
         && (pid_t) syscall(SYS_gettid) != gsgi_signal_tid)
     {
@@ -171,10 +178,49 @@ gsgi_signal_fault(int signo, siginfo_t *info, void *context)
 }
 
 
-/*
- * A handler that is code of the server was set by the server, after the
- * library was loaded: it is wrapped in its turn.
- */
+uint32_t
+gsgi_signals_count(int signo)
+{
+    return __atomic_load_n(&gsgi_signals[signo].count, __ATOMIC_SEQ_CST);
+}
+
+
+/* A handler that is not code of the library was set by the server, after the
+ * others: it is wrapped in its turn. */
+
+static int
+gsgi_signal_adopt(int signo, const struct sigaction *sa)
+{
+    if (!gsgi_signal_handled(sa)
+        || gsgi_library_owns((void *) sa->sa_sigaction))
+    {
+        return 0;
+    }
+
+    gsgi_signal_wrap(signo, sa);
+
+    return 1;
+}
+
+
+void
+gsgi_signals_adopt(void)
+{
+    int               signo;
+    size_t            i;
+    struct sigaction  sa;
+
+    for (i = 0; i < GSGI_SIGNALS; i++) {
+        signo = gsgi_signal_passed[i];
+
+        if (gsgi_signals[signo].wrapped
+            && sigaction(signo, NULL, &sa) == 0 && !gsgi_signal_ours(&sa))
+        {
+            (void) gsgi_signal_adopt(signo, &sa);
+        }
+    }
+}
+
 
 int
 gsgi_signals_check(int *signo_out)
@@ -194,10 +240,7 @@ gsgi_signals_check(int *signo_out)
             continue;
         }
 
-        if (gsgi_signal_handled(&sa)
-            && !gsgi_library_owns((void *) sa.sa_sigaction))
-        {
-            gsgi_signal_wrap(signo, &sa);
+        if (gsgi_signal_adopt(signo, &sa)) {
             continue;
         }
 

@@ -190,6 +190,15 @@ gsgi_slot_answered(gsgi_bridge_t *b, gsgi_slot_t *slot)
 }
 
 
+uint64_t
+gsgi_slot_upgraded(gsgi_bridge_t *b, gsgi_slot_t *slot)
+{
+    gsgi_slot_answered(b, slot);
+
+    return gsgi_load(&slot->in_acked);
+}
+
+
 /*
  * All else precedes the fetch-or: after it, without a ring, the library may
  * have freed the slot already.
@@ -229,7 +238,7 @@ gsgi_slot_news(gsgi_slot_t *slot)
 
     events = gsgi_swap(&slot->cq_events, 0);
 
-    if (events & GSGI_CQ_HEAD) {
+    if (events & (GSGI_CQ_HEAD|GSGI_CQ_UPGRADE)) {
         slot->reserved1[GSGI_PRIV_HEAD] = 1;
     }
 

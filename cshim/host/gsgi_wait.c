@@ -143,15 +143,15 @@ gsgi_poll_ms(uint64_t until, int efd)
 }
 
 
-/* One poll.  Returns whether fd is ready. */
+/* One poll.  Returns what has come to pass at fd. */
 static int
-gsgi_poll_once(int fd, int efd, uint64_t until)
+gsgi_poll_once(int fd, int wanted, int efd, uint64_t until)
 {
     uint64_t       count;
     struct pollfd  pfd[2];
 
     pfd[0].fd = fd;
-    pfd[0].events = POLLIN | POLLRDHUP;
+    pfd[0].events = (short) wanted;
     pfd[0].revents = 0;
 
     pfd[1].fd = efd;
@@ -166,12 +166,13 @@ gsgi_poll_once(int fd, int efd, uint64_t until)
         /* another wake-up was drained meanwhile */
     }
 
-    return pfd[0].revents != 0;
+    return pfd[0].revents;
 }
 
 
 static uint32_t
-gsgi_wait_poll(gsgi_slot_t *slot, int fd, uint64_t until, int *fd_ready)
+gsgi_wait_poll(gsgi_slot_t *slot, int fd, int wanted, uint64_t until,
+    int *fd_ready)
 {
     int       efd;
     uint32_t  events;
@@ -187,7 +188,7 @@ gsgi_wait_poll(gsgi_slot_t *slot, int fd, uint64_t until, int *fd_ready)
             break;
         }
 
-        *fd_ready = gsgi_poll_once(fd, efd, until);
+        *fd_ready = gsgi_poll_once(fd, wanted, efd, until);
         events = gsgi_slot_take(slot);
 
         if (events || *fd_ready
@@ -232,15 +233,28 @@ gsgi_slot_wait(gsgi_bridge_t *b, gsgi_slot_t *slot, uint32_t spin_ns,
         }
 
         if (events == 0 && fd != -1) {
-            events = gsgi_wait_poll(slot, fd, end, &fd_ready);
+            events = gsgi_wait_poll(slot, fd, POLLIN | POLLRDHUP, end,
+                                    &fd_ready);
         }
     }
 
     *events_out = events;
 
     if (fd_ready_out) {
-        *fd_ready_out = fd_ready;
+        *fd_ready_out = fd_ready != 0;
     }
 
     return events || fd_ready ? GSGI_OK : GSGI_AGAIN;
+}
+
+
+uint32_t
+gsgi_slot_poll(gsgi_slot_t *slot, int fd, int wanted, uint32_t timeout_ms,
+    int *revents_out)
+{
+    *revents_out = 0;
+
+    return gsgi_wait_poll(slot, fd, wanted,
+                          gsgi_now() + (uint64_t) timeout_ms * GSGI_MS,
+                          revents_out);
 }

@@ -114,6 +114,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
 
+    (void) gsgi_head_status(data, size);
+
     mode = data[0] & 3;
     memcpy(&seed, data + 1, sizeof(seed));
     data += 5;

@@ -238,17 +238,17 @@ response_comes_in_order(void)
 }
 
 
-/* The letters of the chunks that are to be had now; gives them back. */
+/* The letters of the chunks of a list; gives them back. */
 static const char *
-letters(gsgi_bridge_t *b, gsgi_slot_t *slot)
+spell(gsgi_bridge_t *b, uint32_t list)
 {
     int          n;
-    uint32_t     list, next;
+    uint32_t     next;
     static char  text[16];
 
     n = 0;
 
-    for (list = gsgi_out_take(b, slot); list; list = next) {
+    for ( /* void */ ; list; list = next) {
         text[n++] = (char) gsgi_chunk_data(b, list - 1)[0];
         next = gsgi_chunk_head(b, list - 1)->next;
         gsgi_chunk_put(b, list - 1);
@@ -257,6 +257,75 @@ letters(gsgi_bridge_t *b, gsgi_slot_t *slot)
     text[n] = '\0';
 
     return text;
+}
+
+
+static const char *
+letters(gsgi_bridge_t *b, gsgi_slot_t *slot)
+{
+    return spell(b, gsgi_out_take(b, slot));
+}
+
+
+/* Informational responses can be had apart also when the head is there. */
+static void
+interim_comes_before_the_head(void)
+{
+    gsgi_slot_t    *slot;
+    gsgi_bridge_t  *b;
+
+    b = test_bridge(0, 1, 8);
+    slot = gsgi_slot_get(b);
+
+    (void) fake_out(b, slot, GSGI_CHUNK_INTERIM, "i", 1);
+    (void) fake_out(b, slot, GSGI_CHUNK_INTERIM, "j", 1);
+    (void) fake_out(b, slot, GSGI_CHUNK_DATA, "1", 1);
+    fake_ring(b, slot, GSGI_CQ_HEAD | GSGI_CQ_DATA);
+    CHECK(gsgi_slot_take(slot) == (GSGI_CQ_HEAD | GSGI_CQ_DATA));
+
+    CHECK(strcmp(spell(b, gsgi_out_interim(b, slot)), "ij") == 0);
+    CHECK(gsgi_out_interim(b, slot) == 0);
+
+    (void) fake_out(b, slot, GSGI_CHUNK_DATA, "2", 1);
+    CHECK(gsgi_out_interim(b, slot) == 0);
+    CHECK(strcmp(letters(b, slot), "12") == 0);
+
+    gsgi_slot_put(b, slot);
+    test_done(b);
+}
+
+
+/* What is published with an upgrade needs no head, and the bytes of the client
+ * are counted on from what the library has consumed of the body. */
+static void
+upgrade_takes_the_place_of_the_head(void)
+{
+    gsgi_slot_t    *slot;
+    gsgi_bridge_t  *b;
+
+    b = test_bridge(0, 1, 8);
+    slot = gsgi_slot_get(b);
+    slot->credit = 100;
+
+    gsgi_slot_submit(b, slot);
+    CHECK(gsgi_region(b)->in_flight == 1);
+
+    slot->in_acked = 70;
+    (void) fake_out(b, slot, GSGI_CHUNK_DATA, "1", 1);
+    CHECK(strcmp(letters(b, slot), "") == 0);
+
+    fake_ring(b, slot, GSGI_CQ_UPGRADE | GSGI_CQ_DATA);
+    CHECK(gsgi_slot_take(slot) == (GSGI_CQ_UPGRADE | GSGI_CQ_DATA));
+    CHECK(strcmp(letters(b, slot), "1") == 0);
+
+    CHECK(gsgi_slot_upgraded(b, slot) == 70);
+    CHECK(gsgi_region(b)->in_flight == 0);
+    CHECK(gsgi_in_room(b, slot, 70) == 100);
+    CHECK(gsgi_in_room(b, slot, 170) == 0);
+
+    gsgi_slot_release(b, slot, 0);
+    fake_release(b, slot, 0);
+    test_done(b);
 }
 
 
@@ -373,6 +442,9 @@ const test_t  chunk_tests[] = {
     { "chunk_stack_under_threads", chunk_stack_under_threads },
     { "response_comes_in_order", response_comes_in_order },
     { "body_waits_for_the_head", body_waits_for_the_head },
+    { "interim_comes_before_the_head", interim_comes_before_the_head },
+    { "upgrade_takes_the_place_of_the_head",
+      upgrade_takes_the_place_of_the_head },
     { "writer_is_woken_at_half_the_credit",
       writer_is_woken_at_half_the_credit },
     { "server_is_told_of_room", server_is_told_of_room },

@@ -312,10 +312,70 @@ heads_outside_the_slot_are_refused(void)
 }
 
 
+static uint32_t
+status(const char *text)
+{
+    return gsgi_head_status(text, strlen(text));
+}
+
+
+static void
+status_of_raw_bytes(void)
+{
+    CHECK(status("HTTP/1.1 101 Switching Protocols\r\n") == 101);
+    CHECK(status("HTTP/1.0 404") == 404);
+    CHECK(status("HTTP/1.1 999 ") == 999);
+    CHECK(status("") == 0);
+    CHECK(status("HTTP/1.1 10") == 0);
+    CHECK(status("HTTP/1.1 1a1 ") == 0);
+    CHECK(status("HTTP/1.1 011 ") == 0);
+    CHECK(status("HTTP/2.0 200 ") == 0);
+    CHECK(status("SSH-2.0-OpenSSH_9") == 0);
+}
+
+
+static void
+trailers_of_the_request(void)
+{
+    uint32_t          list;
+    gsgi_str_t        n, v, fields[8];
+    gsgi_head_iter_t  it;
+    static char       large[GSGI_CHUNK_BYTES];
+
+    begin();
+
+#define FIELD(i, text)                                                       \
+    fields[i].data = text; fields[i].len = sizeof(text) - 1
+
+    FIELD(0, "x-sum");  FIELD(1, "42");
+    FIELD(2, "bad name");  FIELD(3, "1");
+    FIELD(4, "X-Large");
+    fields[5].data = large;
+    fields[5].len = sizeof(large) - 10;
+    FIELD(6, "X-EMPTY");  FIELD(7, "");
+
+    CHECK(gsgi_in_trailers(bridge, slot, fields, 4) == GSGI_OK);
+
+    list = fake_in_take(bridge, slot);
+    CHECK(gsgi_head_chunk(&it, bridge, list - 1) == GSGI_OK);
+    CHECK(next_is(&it, "X-Sum", "42"));
+    CHECK(next_is(&it, "X-Empty", ""));
+    CHECK(gsgi_head_next(&it, &n, &v) == GSGI_AGAIN);
+    gsgi_chunk_put(bridge, list - 1);
+
+    /* what nobody takes is freed with the slot */
+
+    CHECK(gsgi_in_trailers(bridge, slot, fields, 1) == GSGI_OK);
+    end();
+}
+
+
 const test_t  head_tests[] = {
     { "head_in_the_slot", head_in_the_slot },
     { "head_in_chunks", head_in_chunks },
     { "trailers_and_interim_heads", trailers_and_interim_heads },
+    { "trailers_of_the_request", trailers_of_the_request },
+    { "status_of_raw_bytes", status_of_raw_bytes },
     { "broken_heads_are_refused", broken_heads_are_refused },
     { "heads_outside_the_slot_are_refused",
       heads_outside_the_slot_are_refused },

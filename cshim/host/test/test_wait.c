@@ -2,6 +2,7 @@
  * Copyright (C) The GSGI Authors
  */
 
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -381,6 +382,43 @@ wait_outlasts_signals(void)
 }
 
 
+static void
+poll_sees_the_client_and_the_library(void)
+{
+    int       revents, pair[2];
+    char      byte;
+    helper_t  h;
+
+    begin(&h);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+
+    CHECK(gsgi_slot_poll(h.slot, pair[0], POLLIN, 20, &revents) == 0);
+    CHECK(revents == 0);
+
+    CHECK(gsgi_slot_poll(h.slot, pair[0], POLLOUT, 1000, &revents) == 0);
+    CHECK(revents == POLLOUT);
+
+    CHECK(write(pair[1], "x", 1) == 1);
+    CHECK(gsgi_slot_poll(h.slot, pair[0], POLLIN, 1000, &revents) == 0);
+    CHECK(revents == POLLIN);
+    CHECK(read(pair[0], &byte, 1) == 1);
+
+    h.events = GSGI_CQ_CREDIT;
+    go(&h);
+    CHECK(gsgi_slot_poll(h.slot, pair[0], POLLIN, 10000, &revents)
+          == GSGI_CQ_CREDIT);
+    CHECK(revents == 0);
+    join(&h);
+
+    close(pair[1]);
+    CHECK(gsgi_slot_poll(h.slot, pair[0], 0, 1000, &revents) == 0);
+    CHECK(revents & POLLHUP);
+
+    close(pair[0]);
+    end(&h);
+}
+
+
 const test_t  wait_tests[] = {
     { "wait_takes_what_is_there", wait_takes_what_is_there },
     { "wait_spins", wait_spins },
@@ -391,5 +429,7 @@ const test_t  wait_tests[] = {
     { "wait_outlasts_stale_wakeups", wait_outlasts_stale_wakeups },
     { "wait_outlasts_a_meddler", wait_outlasts_a_meddler },
     { "wait_outlasts_signals", wait_outlasts_signals },
+    { "poll_sees_the_client_and_the_library",
+      poll_sees_the_client_and_the_library },
     { NULL, NULL }
 };

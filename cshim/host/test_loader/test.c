@@ -25,7 +25,7 @@ int          test_failures;
 
 static const test_t *const  test_groups[] = {
     test_elf, test_image, test_board, test_status, test_probe, test_load,
-    test_signal
+    test_signal, test_runtime
 };
 
 

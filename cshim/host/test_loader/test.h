@@ -65,6 +65,6 @@ gsgi_launch_t *test_launch(const char *library, const char *mode,
 char *test_report(void);        /* what is in APP_REPORT; freed by the caller */
 
 extern const test_t  test_elf[], test_image[], test_probe[], test_load[],
-                     test_signal[], test_board[], test_status[];
+                     test_signal[], test_runtime[], test_board[], test_status[];
 
 #endif /* TEST_H */

@@ -321,8 +321,8 @@ test_load_twice_child(void)
     check_int(gsgi_child_app_start(&second, test_b, test_how, 0,
                                    (char[1]) { 0 }, 1), GSGI_OK);
     check(test_wait_state(test_b, GSGI_APP_FAILED, TEST_READY));
-    check_has(gsgi_app_error(second), "has brought a Go runtime into this "
-              "process already");
+    check_has(gsgi_app_error(second), "this process has its "
+              "application library already");
 }
 
 
@@ -575,7 +575,7 @@ const test_t  test_load[] = {
     { "load: a library that cannot be linked", test_load_missing },
     { "load: in a chroot without /proc", test_load_chroot },
     { "load: a failure wakes the host", test_load_wake },
-    { "load: one Go runtime in a process", test_load_twice },
+    { "load: one application in a process", test_load_twice },
     { "load: drain and stop", test_load_drain },
     { "load: drain and stop while it starts", test_load_wish },
     { "load: after a delay", test_load_delay },

@@ -75,9 +75,28 @@ func gsgi_start(conf *C.gsgi_const_conf_t, gw **C.gsgi_gateway_t) C.int {
 
 //export gsgi_drain
 func gsgi_drain(gw *C.gsgi_gateway_t) C.int {
+	if mode == "spin" {
+		spin((*uint32)(unsafe.Pointer(&region.stats.reserved[0])))
+		return C.GSGI_OK
+	}
 	atomic.AddUint64((*uint64)(&region.stats.requests), 1)
 	setState(C.GSGI_APP_STOPPED)
 	return C.GSGI_OK
+}
+
+// spin collects garbage while a loop runs that can only be stopped by a
+// signal, and sets state to 2 when that has ended. The loop ends when it is 3.
+func spin(state *uint32) {
+	atomic.StoreUint32(state, 1)
+	go func() {
+		for atomic.LoadUint32(state) != 3 {
+		}
+	}()
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		runtime.GC()
+		atomic.CompareAndSwapUint32(state, 1, 2)
+	}()
 }
 
 //export gsgi_stop
