@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
@@ -27,6 +28,8 @@ type body struct {
 	begun    bool
 	eof      bool
 	closed   bool
+	late     bool // the deadline has passed
+	limit    atomic.Pointer[deadline]
 }
 
 func (b *body) init(x *Exchange, inline []byte) {
@@ -48,6 +51,8 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	case b.eof:
 		return 0, io.EOF
+	case b.expired():
+		return 0, os.ErrDeadlineExceeded
 	case len(p) == 0:
 		return 0, nil
 	}
@@ -68,12 +73,20 @@ func (b *body) Close() error {
 	return nil
 }
 
+// expired says whether the deadline has passed. As with net/http there is no
+// way back then.
+func (b *body) expired() bool {
+	if !b.late && passed(&b.limit) {
+		b.late = true
+	}
+	return b.late
+}
+
 func (b *body) readInline(p []byte) (int, error) {
 	n := copy(p, b.inline)
 	b.inline = b.inline[n:]
 	if n == 0 {
-		b.eof = true
-		return 0, io.EOF
+		return 0, b.end(bridge.InEnd)
 	}
 	return n, nil
 }
@@ -81,8 +94,7 @@ func (b *body) readInline(p []byte) (int, error) {
 func (b *body) readFile(p []byte) (int, error) {
 	left := b.size - b.off
 	if left <= 0 {
-		b.eof = true
-		return 0, io.EOF
+		return 0, b.end(bridge.InEnd)
 	}
 	p = p[:min(int64(len(p)), left)]
 	for {
@@ -103,7 +115,7 @@ func (b *body) readFile(p []byte) (int, error) {
 func (b *body) readList(p []byte) (int, error) {
 	for b.list == 0 {
 		state := b.x.s.InState.Load()
-		if b.list = b.x.b.TakeIn(b.x.s); b.list != 0 {
+		if b.list = b.takeTrailers(b.x.b.TakeIn(b.x.s)); b.list != 0 {
 			break
 		}
 		if state != bridge.InOpen {
@@ -121,6 +133,7 @@ func (b *body) end(state uint32) error {
 	switch state {
 	case bridge.InEnd:
 		b.eof = true
+		b.takeTrailers(b.x.b.TakeIn(b.x.s))
 		return io.EOF
 	case bridge.InTooLarge:
 		return &http.MaxBytesError{Limit: int64(b.consumed)}
@@ -130,22 +143,66 @@ func (b *body) end(state uint32) error {
 	return io.ErrUnexpectedEOF
 }
 
+// ask has the server read from the client.
+func (b *body) ask() {
+	if !b.begun {
+		b.begun = true
+		b.x.b.Ring(b.x.i, b.x.s, bridge.CQRead)
+	}
+}
+
+// begin is ask before anything is read.
+func (b *body) begin() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.kind == bridge.BodyStream && !b.closed && !b.x.over.Load() {
+		b.ask()
+	}
+}
+
+// rest is how much of a streamed body was not read, 0 when that is not known,
+// and whether the server has begun to read, and has come to the end.
+func (b *body) rest() (left int64, begun, ended bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(0, b.size-int64(b.consumed)), b.begun, b.eof
+}
+
 // wait parks until the host has news. The lock is let go meanwhile.
 func (b *body) wait() error {
 	if b.x.gone() {
 		return ErrGone
 	}
-	if !b.begun {
-		b.begun = true
-		b.x.b.Ring(b.x.i, b.x.s, bridge.CQRead)
-	}
+	b.ask()
 	b.mu.Unlock()
 	<-b.x.park.r
 	b.mu.Lock()
 	if b.closed || b.x.over.Load() {
 		return http.ErrBodyReadAfterClose
 	}
+	if b.expired() {
+		return os.ErrDeadlineExceeded
+	}
 	return nil
+}
+
+// takeTrailers takes the trailers off the end of a list, and returns the rest.
+func (b *body) takeTrailers(list uint32) uint32 {
+	for i, before := list, uint32(0); i != 0; {
+		h := b.x.b.Head(i - 1)
+		next := h.Next.Load()
+		if h.Kind == bridge.ChunkTrailers {
+			b.x.trailers(b.x.b.Chunk(i - 1)[:min(h.Len, bridge.ChunkBytes)])
+			b.x.b.PutChunk(i - 1)
+			if before == 0 {
+				return 0
+			}
+			b.x.b.Head(before - 1).Next.Store(0)
+			return list
+		}
+		before, i = i, next
+	}
+	return list
 }
 
 func (b *body) readChunk(p []byte) int {

@@ -26,6 +26,7 @@ const idleMax = 64
 type pool struct {
 	g         *Gateway
 	searching atomic.Int32
+	lockWord  uintptr
 
 	mu      sync.Mutex
 	waiting [bridge.Spots]bool // somebody is at the spot
@@ -53,6 +54,10 @@ func (p *pool) run() {
 		case events&bridge.SQNew != 0:
 			p.guard()
 			p.serve(i)
+			if lockedAt(p.lockWord) {
+				p.replace() // the thread ends with this goroutine
+				return
+			}
 			p.searching.Add(1)
 		case events != 0:
 			if x := p.g.live[i].Load(); x != nil {
@@ -165,10 +170,10 @@ func (p *pool) serve(i uint32) {
 		}
 		// The handler has panicked, or ended the goroutine by Goexit.
 		cause := recover()
+		clean()
 		x.finish(p.g.panicked(x, cause))
 		if cause == nil {
-			p.g.b.Stats.Dispatchers.Add(^uint64(0))
-			p.start()
+			p.replace()
 		}
 	}()
 	if err == nil {
@@ -177,8 +182,23 @@ func (p *pool) serve(i uint32) {
 		p.g.Log(levelAlert, err.Error())
 	}
 	ended = true
+	clean()
+	if !x.detached {
+		x.finish(err)
+	}
+}
+
+// replace starts another dispatcher instead of the calling one, which ends.
+func (p *pool) replace() {
+	p.g.b.Stats.Dispatchers.Add(^uint64(0))
+	p.start()
+}
+
+// clean takes back what a handler may have set for its goroutine. A goroutine
+// that is started from it inherits the labels.
+func clean() {
 	pprof.SetGoroutineLabels(context.Background())
-	x.finish(err)
+	debug.SetPanicOnFault(false)
 }
 
 // stack is the trace of the panic that is being recovered.

@@ -3,6 +3,7 @@ package module
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
 )
@@ -31,6 +32,24 @@ func (e *entries) add(name, value string) string {
 	e.data = append(append(e.data, value...), 0)
 	e.count++
 	return ""
+}
+
+// fields are the headers in packed form, up to the first that is not whole.
+func fields(data []byte) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for len(data) >= bridge.EntrySize {
+			name := int(binary.NativeEndian.Uint16(data[2:]))
+			value := int(binary.NativeEndian.Uint32(data[4:]))
+			data = data[bridge.EntrySize:]
+			if name+value+2 > len(data) {
+				return
+			}
+			if !yield(string(data[:name]), string(data[name+1:name+1+value])) {
+				return
+			}
+			data = data[name+value+2:]
+		}
+	}
 }
 
 func (e *entries) reset() { e.data, e.count = e.data[:0], 0 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
 )
@@ -42,6 +43,9 @@ type Exchange struct {
 	ctx    requestContext
 	park   *parking
 	over   atomic.Bool
+	claim  atomic.Uint32 // claimedBy...
+
+	detached bool // ended by Finish, not by the dispatcher
 
 	in   body
 	out  output
@@ -96,6 +100,9 @@ func (g *Gateway) take(i uint32) (*Exchange, error) {
 		err = x.block.parse(data[:blockLen:blockLen])
 	}
 	g.live[i].Store(x)
+	if g.stopping.Load() {
+		x.ctx.cancel(context.Canceled)
+	}
 	x.look()
 	return x, err
 }
@@ -118,11 +125,19 @@ func (x *Exchange) gone() bool { return x.s.HostFlags.Load()&bridge.HostGone != 
 // finish ends the exchange and lets the slot go. err is what made the
 // response impossible to complete, if anything did.
 func (x *Exchange) finish(err error) {
+	if !x.claim.CompareAndSwap(0, claimedByReturn) {
+		// Taken over: the connection lives on, and with it the slot.
+		x.ctx.cancel(context.Canceled)
+		x.web.removeForms()
+		return
+	}
 	x.over.Store(true)
 	signal(x.park.r)
 	signal(x.park.w)
 	x.in.finish()
 	events := x.out.finish(err)
+	setDeadline(&x.in.limit, x.park.r, time.Time{})
+	setDeadline(&x.out.limit, x.park.w, time.Time{})
 	x.gw.live[x.i].Store(nil)
 	x.ctx.cancel(context.Canceled)
 	if x.web != nil {

@@ -75,6 +75,7 @@ type Gateway struct {
 	drained  chan struct{}
 	main     chan struct{} // closed when main has ended
 	stopped  bool
+	stopping atomic.Bool // the host's wish that requests may still come is void
 }
 
 var (
@@ -127,6 +128,7 @@ func New(conf Config, base unsafe.Pointer) (*Gateway, error) {
 	g.live = make([]atomic.Pointer[Exchange], b.NSlots)
 	g.parks = make([]atomic.Pointer[parking], b.NSlots)
 	g.pool.g = g
+	g.pool.lockWord = lockWord()
 	g.pool.start()
 	go g.supervise()
 	return g, nil
@@ -252,7 +254,7 @@ func (g *Gateway) stop() {
 }
 
 // Drain begins the end of the worker: goapp.Context is done, requests in
-// flight go on.
+// flight go on, and more are taken as long as the host may have some.
 func (g *Gateway) Drain() {
 	if g.draining.Err() != nil {
 		return
@@ -264,14 +266,15 @@ func (g *Gateway) Drain() {
 	go g.awaitRequests()
 }
 
-// awaitRequests closes drained when no request has been in flight for a
-// moment.
+// awaitRequests closes drained when the host has no more requests and none has
+// been in flight for a moment.
 func (g *Gateway) awaitRequests() {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for quiet := 0; quiet < 4; {
 		<-tick.C
-		if g.b.Stats.Requests.Load() == g.b.Stats.Released.Load() && !g.b.Waiting() {
+		open := g.b.HostOpen.Load() != 0 && !g.stopping.Load()
+		if !open && g.b.Stats.Requests.Load() == g.b.Stats.Released.Load() && !g.b.Waiting() {
 			quiet++
 		} else {
 			quiet = 0
@@ -285,10 +288,14 @@ func (g *Gateway) awaitRequests() {
 
 // Stop cancels the contexts of all requests and waits until all has ended.
 func (g *Gateway) Stop(timeout time.Duration) bool {
+	g.stopping.Store(true)
 	g.Drain()
 	for i := range g.live {
 		if x := g.live[i].Load(); x != nil {
 			x.ctx.cancel(context.Canceled)
+			if x.claim.Load() == claimedByHijack {
+				go x.closeConn()
+			}
 		}
 	}
 	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
@@ -361,11 +368,8 @@ func (g *Gateway) chunk(x *Exchange) (uint32, error) {
 			return i, nil
 		}
 		x.out.ring() // the host can only free what it knows of
-		if x.gone() {
-			return 0, ErrGone
-		}
-		if x.over.Load() {
-			return 0, ErrOver
+		if err := x.out.stop(); err != nil {
+			return 0, err
 		}
 		time.Sleep(wait)
 	}

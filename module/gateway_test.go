@@ -149,6 +149,7 @@ func TestRequestBodies(t *testing.T) {
 	_, err = file.Write(big)
 	require.NoError(t, err)
 	w := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		assert.NoError(t, http.NewResponseController(w).EnableFullDuplex())
 		n, err := io.Copy(w, r.Body)
 		assert.NoError(t, err)
 		assert.True(t, r.ContentLength == n || r.ContentLength == -1)
@@ -473,6 +474,29 @@ func TestDrainWaitsForRequestsAndMain(t *testing.T) {
 	assert.Equal(t, bridge.AppDraining, w.Region().AppState.Load(), "main has not ended")
 	w.g.MainEnded("")
 	require.NoError(t, w.AwaitState(bridge.AppStopped))
+}
+
+func TestDrainTakesWhatTheHostStillHas(t *testing.T) {
+	w := serve(t, func(http.ResponseWriter, *http.Request) {})
+	w.Region().HostOpen.Store(1)
+	w.g.Drain()
+	time.Sleep(100 * time.Millisecond)
+	assert.Equal(t, 200, w.get(t, "/").Status)
+	time.Sleep(100 * time.Millisecond)
+	select {
+	case <-w.g.Drained():
+		t.Error("drained while more may come")
+	default:
+	}
+	w.Region().HostOpen.Store(0)
+	<-w.g.Drained()
+}
+
+func TestStopDoesNotWaitForTheHost(t *testing.T) {
+	w := serve(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	w.Region().HostOpen.Store(1)
+	w.g.MainEnded("")
+	assert.True(t, w.g.Stop(5*time.Second))
 }
 
 func TestStopCancelsContexts(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
 )
@@ -12,6 +14,10 @@ import (
 // inlineMax is how much of a body is gathered in the slot before the head is
 // sent without knowing the length; net/http gathers as much.
 const inlineMax = 2048
+
+// piecesMax is how many chunks that are not full may be on their way: a client
+// that does not take what is flushed in crumbs must not cost a chunk for each.
+const piecesMax = 32
 
 // output is the response on its way to the host: first the head and a short
 // body in the slot, then chunks, under the request's credit.
@@ -27,12 +33,18 @@ type output struct {
 	cut       bool // given up by the handler
 	surplus   bool // more than the Content-Length was written
 	streamed  bool // no Content-Length, although it is known at the end
+	spool     bool // the host may keep it for a slow client
+	raw       bool // the connection was taken over, these are its bytes
+	half      bool // nothing more will be written to it
+	late      bool // the deadline has passed, the response is broken off
 	events    uint32
 	inline    int    // bytes in the slot
 	chunk     uint32 // being filled, index + 1
 	fill      int
 	written   int64
 	published uint64
+	pieces    int // chunks published that were not full
+	limit     atomic.Pointer[deadline]
 	broken    string // why the head cannot be sent, to be logged
 
 	// complete is asked for what the head still lacks, with the first bytes of
@@ -98,12 +110,16 @@ func (o *output) write(p []byte) (int, error) {
 // writable says whether n more bytes may be written.
 func (o *output) writable(n int) error {
 	switch {
+	case o.raw:
+		return http.ErrHijacked
 	case o.closed || o.x.over.Load():
 		return ErrOver
 	case o.broken != "":
 		return fmt.Errorf("gsgi: %s", o.broken)
 	case o.x.gone():
 		return ErrGone
+	case o.expired():
+		return os.ErrDeadlineExceeded
 	case o.head.status != 0 && !bodyAllowed(o.head.status) && n > 0:
 		return http.ErrBodyNotAllowed
 	case o.head.length >= 0 && o.written+int64(n) > o.head.length:
@@ -112,6 +128,28 @@ func (o *output) writable(n int) error {
 			o.report(fmt.Errorf("gsgi: surplus refused, Content-Length is %d: %w", o.head.length, http.ErrContentLength))
 		}
 		return http.ErrContentLength
+	}
+	return nil
+}
+
+// expired says whether the deadline of a response has passed. There is no way
+// back then: bytes are missing.
+func (o *output) expired() bool {
+	if !o.late && passed(&o.limit) {
+		o.late = true
+	}
+	return o.late
+}
+
+// stop is why a writer does not wait any longer.
+func (o *output) stop() error {
+	switch {
+	case o.x.over.Load():
+		return ErrOver
+	case o.x.gone():
+		return ErrGone
+	case o.raw && passed(&o.limit) || !o.raw && o.expired():
+		return os.ErrDeadlineExceeded
 	}
 	return nil
 }
@@ -140,7 +178,12 @@ func (o *output) chunkSize() int { return min(bridge.ChunkBytes, int(o.x.s.Credi
 // nextChunk takes a chunk when the credit allows one.
 func (o *output) nextChunk() error {
 	size := uint64(o.chunkSize())
-	err := o.wait(func(unacked uint64) bool { return unacked == 0 || unacked+size <= uint64(o.x.s.Credit) })
+	err := o.wait(func(unacked uint64) bool {
+		if unacked == 0 {
+			o.pieces = 0
+		}
+		return unacked == 0 || unacked+size <= uint64(o.x.s.Credit) && o.pieces < piecesMax
+	})
 	if err != nil {
 		return err
 	}
@@ -159,15 +202,13 @@ func (o *output) wait(enough func(unacked uint64) bool) error {
 	for !enough(o.published - s.OutAcked.Load()) {
 		o.ring()
 		s.OutWaiting.Store(1)
-		switch {
-		case enough(o.published - s.OutAcked.Load()):
-		case o.x.gone():
-			return ErrGone
-		case o.x.over.Load():
-			return ErrOver
-		default:
-			<-o.x.park.w
+		if enough(o.published - s.OutAcked.Load()) {
+			break
 		}
+		if err := o.stop(); err != nil {
+			return err
+		}
+		<-o.x.park.w
 	}
 	return nil
 }
@@ -179,6 +220,9 @@ func (o *output) publish() {
 	}
 	h := o.x.b.Head(o.chunk - 1)
 	h.Kind, h.Flags, h.Off, h.Len = bridge.ChunkData, 0, 0, uint32(o.fill)
+	if o.fill < bridge.ChunkBytes {
+		o.pieces++
+	}
 	o.published += uint64(o.fill)
 	o.x.b.Publish(o.x.s, o.chunk-1)
 	o.chunk, o.fill = 0, 0
@@ -222,6 +266,9 @@ func (o *output) sendHead(first []byte, done bool) error {
 	}
 	if o.muted {
 		o.inline = 0
+	}
+	if o.spool {
+		o.head.flags |= bridge.HeadSpool
 	}
 	s := o.x.s
 	o.x.b.Drop(s.HeadChunk) // of an attempt that failed half-way
@@ -318,7 +365,7 @@ func (o *output) finish(err error) uint32 {
 	defer o.mu.Unlock()
 	o.closed = true
 	switch {
-	case o.cut:
+	case o.cut || err == nil && o.unfinished() && o.expired():
 		err = errCut
 	case err == nil && !o.committed:
 		err = errors.New("gsgi: the handler has not begun a response")
@@ -336,6 +383,11 @@ func (o *output) finish(err error) uint32 {
 		return o.events | bridge.CQCut
 	}
 	return o.events | bridge.CQEnd
+}
+
+// unfinished says whether something of the response is still to be sent.
+func (o *output) unfinished() bool {
+	return !o.sent || o.chunk != 0 || !o.muted && o.head.length < 0
 }
 
 // short is the error of a body with fewer bytes than its Content-Length.

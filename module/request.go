@@ -46,7 +46,15 @@ func (w *web) removeForms() {
 func (x *Exchange) Request() *http.Request { return x.asWeb().request }
 
 // ResponseWriter is the response in the form of net/http.
-func (x *Exchange) ResponseWriter() http.ResponseWriter { return &x.asWeb().response }
+func (x *Exchange) ResponseWriter() http.ResponseWriter { return x.asWeb().writer(x) }
+
+// writer is the response in the type that shows what it can do.
+func (w *web) writer(x *Exchange) http.ResponseWriter {
+	if x.flags&bridge.ReqUpgrade != 0 {
+		return hijackable{&w.response}
+	}
+	return &w.response
+}
 
 func (x *Exchange) fill(r *http.Request, u *url.URL) {
 	b := &x.block
@@ -137,7 +145,7 @@ func (x *Exchange) fillHeader(r *http.Request) {
 		case "Transfer-Encoding":
 			continue
 		case "Trailer":
-			if chunked {
+			if chunked || x.proto >= 2000 {
 				declareTrailers(r, value)
 				continue
 			}
@@ -190,6 +198,25 @@ func declareTrailers(r *http.Request, value string) {
 			r.Trailer = make(http.Header)
 		}
 		r.Trailer[name] = nil
+	}
+}
+
+// trailers fills r.Trailer when the body has come to its end. Of HTTP/2, as
+// with net/http, only those that were announced count.
+func (x *Exchange) trailers(data []byte) {
+	if x.web == nil {
+		return
+	}
+	r := x.web.request
+	for name, value := range fields(data) {
+		name = http.CanonicalHeaderKey(name)
+		if _, announced := r.Trailer[name]; !announced && x.proto >= 2000 {
+			continue
+		}
+		if r.Trailer == nil {
+			r.Trailer = make(http.Header)
+		}
+		r.Trailer[name] = append(r.Trailer[name], value)
 	}
 }
 
@@ -258,6 +285,6 @@ func HTTP(h http.Handler, srv *http.Server) Handler {
 func (h *httpHandler) ServeGSGI(x *Exchange) {
 	x.ctx.base, x.ctx.srv = h.base, h.srv
 	w := x.asWeb()
-	h.h.ServeHTTP(&w.response, w.request)
+	h.h.ServeHTTP(w.writer(x), w.request)
 	w.response.finish()
 }

@@ -1,12 +1,15 @@
 package module
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
@@ -21,8 +24,10 @@ type response struct {
 	wrote    bool
 	hasType  bool
 	encoded  bool
+	unsized  bool // no Content-Length is to be added
 	transfer string
 	trailers []string
+	duplex   bool // EnableFullDuplex was called
 }
 
 var (
@@ -44,9 +49,14 @@ func (w *response) WriteHeader(code int) {
 
 func (w *response) writeHeader(code int) {
 	o := &w.x.out
+	if o.raw {
+		frame := caller()
+		w.logf("http: response.WriteHeader on hijacked connection from %s (%s:%d)", frame.Function, path.Base(frame.File), frame.Line)
+		return
+	}
 	if w.wrote {
 		frame := caller()
-		w.logf("http: superfluous response.WriteHeader call from %s (%s:%d)", frame.Function, frame.File, frame.Line)
+		w.logf("http: superfluous response.WriteHeader call from %s (%s:%d)", frame.Function, path.Base(frame.File), frame.Line)
 		return
 	}
 	if code < 100 || code > 999 {
@@ -64,15 +74,22 @@ func (w *response) writeHeader(code int) {
 
 // contentLength takes the handler's own Content-Length.
 func (w *response) contentLength() int64 {
-	v := first(w.header, "Content-Length")
-	if v == "" {
+	values, set := w.header["Content-Length"]
+	if !set {
 		return -1
 	}
+	// One that is no length, nil for one, means that none is to be sent.
+	w.unsized = true
+	if len(values) == 0 || values[0] == "" {
+		return -1
+	}
+	v := values[0]
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil || n < 0 {
 		w.logf("http: invalid Content-Length of %q", v)
 		return -1
 	}
+	w.unsized = false
 	return n
 }
 
@@ -86,6 +103,7 @@ func (w *response) pack(h *head) {
 			if !w.own(h, name, value) {
 				continue
 			}
+			value = trimBlanks(value)
 			problem := checkHeader(name, value)
 			if problem == "" {
 				problem = h.add(name, value)
@@ -115,7 +133,10 @@ func (w *response) own(h *head, name, value string) bool {
 		return false
 	case "Trailer":
 		for key := range strings.SplitSeq(value, ",") {
-			w.trailers = append(w.trailers, http.CanonicalHeaderKey(strings.TrimSpace(key)))
+			key = http.CanonicalHeaderKey(strings.TrimSpace(key))
+			if !notInTrailers[key] {
+				w.trailers = append(w.trailers, key)
+			}
 		}
 	case "Content-Type":
 		return h.status != http.StatusNotModified
@@ -126,7 +147,10 @@ func (w *response) own(h *head, name, value string) bool {
 // complete adds what net/http adds just before the head goes out.
 func (w *response) complete(data []byte, done bool) {
 	o := &w.x.out
-	o.streamed = len(w.trailers) > 0 || w.transfer != ""
+	o.streamed = len(w.trailers) > 0 || w.transfer != "" || w.unsized
+	if !done {
+		w.consume()
+	}
 	if bodyAllowed(o.head.status) && !w.hasType && !w.encoded && w.transfer == "" && len(data) > 0 {
 		o.add("Content-Type", http.DetectContentType(data[:min(len(data), sniffLen)]))
 	}
@@ -135,7 +159,9 @@ func (w *response) complete(data []byte, done bool) {
 // interim sends an informational response.
 func (w *response) interim(code int) {
 	if code == http.StatusContinue {
-		return // the server's: it is sent when the body is first read
+		// It is the server's, which sends it when it begins to read the body.
+		w.x.in.begin()
+		return
 	}
 	if w.x.out.writable(0) != nil {
 		return
@@ -149,7 +175,7 @@ func (w *response) interim(code int) {
 func (w *response) Write(p []byte) (int, error) {
 	w.x.out.mu.Lock()
 	defer w.x.out.mu.Unlock()
-	if !w.wrote {
+	if !w.wrote && !w.x.out.raw {
 		w.writeHeader(http.StatusOK)
 	}
 	return w.x.out.write(p)
@@ -166,7 +192,7 @@ func (w *response) Flush() { _ = w.FlushError() }
 func (w *response) FlushError() error {
 	w.x.out.mu.Lock()
 	defer w.x.out.mu.Unlock()
-	if !w.wrote {
+	if !w.wrote && !w.x.out.raw {
 		w.writeHeader(http.StatusOK)
 	}
 	return w.x.out.flush()
@@ -213,15 +239,78 @@ func (w *response) sendFile(src io.Reader) (n int64, handled bool, err error) {
 	return n, handled, err
 }
 
-// EnableFullDuplex is for [http.ResponseController]: reading and writing at
-// the same time always works here.
-func (w *response) EnableFullDuplex() error { return nil }
+// CloseNotify is for old programs; the context says the same.
+func (w *response) CloseNotify() <-chan bool {
+	c := make(chan bool, 1)
+	context.AfterFunc(&w.x.ctx, func() {
+		if w.x.gone() {
+			c <- true
+		}
+	})
+	return c
+}
+
+// EnableFullDuplex is for [http.ResponseController]: of HTTP/1, what is left
+// of a streamed request body is not read before the response begins.
+func (w *response) EnableFullDuplex() error {
+	w.x.out.mu.Lock()
+	defer w.x.out.mu.Unlock()
+	w.duplex = true
+	return nil
+}
+
+// SetReadDeadline is for [http.ResponseController].
+func (w *response) SetReadDeadline(t time.Time) error {
+	if w.x.over.Load() {
+		return ErrOver
+	}
+	setDeadline(&w.x.in.limit, w.x.park.r, t)
+	return nil
+}
+
+// SetWriteDeadline is for [http.ResponseController].
+func (w *response) SetWriteDeadline(t time.Time) error {
+	if w.x.over.Load() {
+		return ErrOver
+	}
+	setDeadline(&w.x.out.limit, w.x.park.w, t)
+	return nil
+}
+
+// consumeMax is how much of a request body is read for a handler that has not
+// done so.
+const consumeMax = 256 << 10
+
+// consume reads what is left of the request body before the response begins,
+// when the two do not go side by side. The connection is closed after more
+// than consumeMax, as net/http does.
+func (w *response) consume() {
+	x := w.x
+	if w.duplex || x.proto >= 2000 || x.in.kind != bridge.BodyStream {
+		return
+	}
+	left, begun, ended := x.in.rest()
+	switch {
+	case ended || !begun && x.flags&bridge.ReqExpect != 0:
+		return // all is read, or nothing has been sent
+	case left < consumeMax:
+		_, err := io.CopyN(io.Discard, &x.in, consumeMax+1)
+		if err == io.EOF {
+			_ = x.in.Close()
+			return
+		}
+	}
+	x.out.head.flags |= bridge.HeadClose
+}
 
 // finish is called when the handler has returned.
 func (w *response) finish() {
 	o := &w.x.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.raw {
+		return
+	}
 	if !w.wrote {
 		w.writeHeader(http.StatusOK)
 	}
@@ -286,6 +375,24 @@ func first(h http.Header, name string) string {
 		return v[0]
 	}
 	return ""
+}
+
+// trimBlanks takes away the blanks around a field value, which are no part of
+// it (RFC 9110, section 5.5).
+func trimBlanks(s string) string {
+	if s != "" && (s[0] == ' ' || s[0] == '\t' || s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		return strings.Trim(s, " \t")
+	}
+	return s
+}
+
+// notInTrailers are fields that a trailer must not have: they frame, route or
+// describe the message (RFC 9110, section 6.5.1).
+var notInTrailers = map[string]bool{
+	"Authorization": true, "Cache-Control": true, "Connection": true, "Content-Encoding": true, "Content-Length": true,
+	"Content-Range": true, "Content-Type": true, "Expect": true, "Host": true, "Keep-Alive": true, "Max-Forwards": true,
+	"Pragma": true, "Proxy-Authenticate": true, "Proxy-Authorization": true, "Proxy-Connection": true, "Range": true,
+	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Www-Authenticate": true,
 }
 
 func hasToken(list, token string) bool {

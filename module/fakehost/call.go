@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -31,6 +32,9 @@ type Request struct {
 	Body   []byte    // whole
 	File   *os.File  // whole, in a file
 	Stream io.Reader // read when the handler asks for it
+	Raw    net.Conn  // the client's connection, which may be taken over
+
+	Trailers [][2]string // behind the body
 
 	Credit uint32
 	Hold   bool   // acknowledge nothing until Resume
@@ -75,6 +79,7 @@ type Call struct {
 	Done     chan struct{} // closed when the slot is free again
 	released bool
 	headSeen bool
+	raw      *raw
 }
 
 var errFull = errors.New("fakehost: no slot")
@@ -97,6 +102,11 @@ func (h *Host) Submit(req *Request) (*Call, error) {
 	h.reset(s, req)
 	if err := h.pack(i, s, req); err != nil {
 		return nil, err
+	}
+	if req.Stream == nil {
+		if err := h.putTrailers(s, req); err != nil {
+			return nil, err
+		}
 	}
 	h.calls[i].Store(c)
 	s.SubmittedNS = uint64(time.Now().UnixNano())
@@ -132,6 +142,9 @@ func (h *Host) reset(s *bridge.Slot, req *Request) {
 	s.Flags, s.Entry, s.Protocol = req.Flags|bridge.ReqSendfile|bridge.ReqTrailers, req.Entry, 1001
 	if req.Method == "HEAD" {
 		s.Flags |= bridge.ReqHead
+	}
+	if req.Raw != nil {
+		s.Flags |= bridge.ReqUpgrade
 	}
 	if req.Protocol != 0 {
 		s.Protocol = req.Protocol
@@ -250,20 +263,40 @@ func Block(req *Request) []byte {
 
 // putIn publishes up to a chunk of the request body.
 func (h *Host) putIn(s *bridge.Slot, data []byte) (int, error) {
+	n := min(len(data), bridge.ChunkBytes)
+	return n, h.putInKind(s, bridge.ChunkData, data[:n])
+}
+
+func (h *Host) putInKind(s *bridge.Slot, kind uint16, data []byte) error {
 	k, err := h.getChunk()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	n := copy(h.chunk(k), data)
 	hd := h.head(k)
-	hd.Kind, hd.Off, hd.Len = bridge.ChunkData, 0, uint32(n)
+	hd.Kind, hd.Off, hd.Len = kind, 0, uint32(n)
 	for {
 		top := s.InList.Load()
 		hd.Next.Store(top)
 		if s.InList.CompareAndSwap(top, k+1) {
-			return n, nil
+			return nil
 		}
 	}
+}
+
+// putTrailers publishes the trailers of the request: cshim/gsgi.h, 2.9.
+func (h *Host) putTrailers(s *bridge.Slot, req *Request) error {
+	if req.Trailers == nil {
+		return nil
+	}
+	var p []byte
+	for _, t := range req.Trailers {
+		p = append(p, bridge.EntryHeader, 0)
+		p = binary.NativeEndian.AppendUint16(p, uint16(len(t[0])))
+		p = binary.NativeEndian.AppendUint32(p, uint32(len(t[1])))
+		p = append(append(append(append(p, t[0]...), 0), t[1]...), 0)
+	}
+	return h.putInKind(s, bridge.ChunkTrailers, p)
 }
 
 // stream feeds the request body under the credit.
@@ -278,37 +311,44 @@ func (c *Call) stream() {
 			}
 			time.Sleep(100 * time.Microsecond)
 		}
-		if n > 0 {
-			if _, e := c.h.putIn(c.s, buf[:n]); e != nil {
-				err = e
-			}
-			published += uint64(n)
-		}
-		if err != nil {
-			state := bridge.InEnd
-			if err != io.EOF {
-				state = bridge.InBroken
-			}
-			c.s.InState.Store(state)
-			c.poke()
+		published += uint64(n)
+		if !c.give(buf[:n], err) {
 			return
 		}
-		c.poke()
 	}
+}
+
+// give publishes what was read of the request body.
+func (c *Call) give(p []byte, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.released {
+		return false
+	}
+	if len(p) > 0 {
+		if _, e := c.h.putIn(c.s, p); e != nil {
+			err = e
+		}
+	}
+	if err == io.EOF && c.raw == nil {
+		if e := c.h.putTrailers(c.s, c.req); e != nil {
+			err = e
+		}
+	}
+	switch {
+	case err == io.EOF:
+		c.s.InState.Store(bridge.InEnd)
+	case err != nil:
+		c.s.InState.Store(bridge.InBroken)
+	}
+	c.h.ring(c.i, bridge.SQPoke)
+	return err == nil
 }
 
 func (c *Call) isGone() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.released || c.gone
-}
-
-func (c *Call) poke() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.released {
-		c.h.ring(c.i, bridge.SQPoke)
-	}
 }
 
 // Tell says why the host wants no more (bridge.HostAbort ...).
@@ -360,7 +400,13 @@ func (c *Call) news(events uint32) {
 		}
 		close(c.Head)
 	}
+	if events&bridge.CQUpgrade != 0 {
+		c.upgrade()
+	}
 	c.takeData()
+	if c.raw != nil && events&(bridge.CQEnd|bridge.CQRelease) != 0 {
+		c.raw.end(events&bridge.CQRelease != 0)
+	}
 	if events&bridge.CQRead != 0 && c.req.Stream != nil {
 		go c.stream()
 	}
@@ -456,6 +502,11 @@ func (c *Call) consume(i uint32) {
 	var n uint64
 	switch hd.Kind {
 	case bridge.ChunkData:
+		if c.raw != nil {
+			c.raw.put(c.h.chunk(i)[hd.Off:][:hd.Len])
+			c.h.putChunk(i)
+			return
+		}
 		c.resp.Body = append(c.resp.Body, c.h.chunk(i)[hd.Off:][:hd.Len]...)
 		n = uint64(hd.Len)
 	case bridge.ChunkFile:
