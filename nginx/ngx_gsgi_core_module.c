@@ -14,6 +14,9 @@
  */
 
 
+#define NGX_GSGI_CORE_CAUSE  1024
+
+
 static char *ngx_gsgi_core_init_conf(ngx_cycle_t *cycle, void *conf);
 
 static char *ngx_gsgi_core_check(ngx_cycle_t *cycle,
@@ -34,6 +37,7 @@ static char *ngx_gsgi_core_reuse(ngx_cycle_t *cycle,
 static ngx_int_t ngx_gsgi_core_launch(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf);
 static ngx_str_t *ngx_gsgi_core_state_dir(ngx_cycle_t *cycle);
+static char *ngx_gsgi_core_temp_dir(ngx_cycle_t *cycle);
 static void ngx_gsgi_core_lookup(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf);
 static void ngx_gsgi_core_cleanup(void *data);
@@ -157,8 +161,9 @@ ngx_gsgi_core_check(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf)
 
     err[0] = '\0';
 
-    if (gsgi_parent_image_open(&gmcf->image, (char *) gmcf->library.data, NULL,
-                               err, sizeof(err))
+    if (gsgi_parent_image_open(&gmcf->image, (char *) gmcf->library.data,
+                               ngx_gsgi_core_temp_dir(cycle), err,
+                               sizeof(err))
         != GSGI_OK)
     {
         gmcf->image.fd = -1;
@@ -205,19 +210,18 @@ static char *
 ngx_gsgi_core_failed(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf,
     char *err)
 {
-    char  *more;
+    size_t  len;
 
-    more = strchr(err, '\n');
+    /* the place comes behind the cause, and must not be cut off */
+
+    len = ngx_min(strcspn(err, "\n"), NGX_GSGI_CORE_CAUSE);
 
     ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                  "gsgi_app \"%V\": %*s in %s:%ui", &gmcf->name,
-                  more ? (size_t) (more - err) : ngx_strlen(err), err,
+                  "gsgi_app \"%V\": %*s in %s:%ui", &gmcf->name, len, err,
                   gmcf->file, gmcf->line);
 
-    if (more) {
-        ngx_http_gsgi_log_text(NGX_LOG_EMERG, cycle->log, &gmcf->name,
-                               more + 1, ngx_strlen(more + 1));
-    }
+    ngx_http_gsgi_log_text(NGX_LOG_EMERG, cycle->log, &gmcf->name,
+                           err + len, ngx_strlen(err + len));
 
     if (ngx_test_config || !ngx_is_init_cycle(cycle->old_cycle)) {
         return NGX_CONF_ERROR;
@@ -507,6 +511,26 @@ ngx_gsgi_core_state_dir(ngx_cycle_t *cycle)
 
     return clcf->client_body_temp_path ? &clcf->client_body_temp_path->name
                                        : NULL;
+}
+
+
+/* nginx makes its own directories later, when it starts for the first time */
+
+static char *
+ngx_gsgi_core_temp_dir(ngx_cycle_t *cycle)
+{
+    ngx_str_t        *dir;
+    ngx_file_info_t   fi;
+
+    dir = ngx_gsgi_core_state_dir(cycle);
+
+    if (dir && ngx_file_info(dir->data, &fi) != NGX_FILE_ERROR
+        && ngx_is_dir(&fi))
+    {
+        return (char *) dir->data;
+    }
+
+    return "/tmp";
 }
 
 

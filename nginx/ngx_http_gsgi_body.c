@@ -220,15 +220,7 @@ ngx_http_gsgi_body_put(ngx_http_gsgi_ctx_t *ctx, ngx_buf_t *b)
 
         if (gsgi_in_put(w->bridge, ctx->slot, p, n) != GSGI_OK) {
 
-            if (!ctx->starving) {
-                ctx->starving = 1;
-                ngx_queue_insert_tail(&w->starved, &ctx->starved);
-            }
-
-            if (!w->starved_event.timer_set) {
-                ngx_add_timer(&w->starved_event, NGX_HTTP_GSGI_STARVED);
-            }
-
+            ngx_http_gsgi_body_starve(ctx);
             return NGX_AGAIN;
         }
 
@@ -433,6 +425,26 @@ ngx_http_gsgi_body_end(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 }
 
 
+/* there is no chunk: try again later */
+
+void
+ngx_http_gsgi_body_starve(ngx_http_gsgi_ctx_t *ctx)
+{
+    ngx_http_gsgi_worker_t  *w;
+
+    w = ctx->worker;
+
+    if (!ctx->starving) {
+        ctx->starving = 1;
+        ngx_queue_insert_tail(&w->starved, &ctx->starved);
+    }
+
+    if (!w->starved_event.timer_set) {
+        ngx_add_timer(&w->starved_event, NGX_HTTP_GSGI_STARVED);
+    }
+}
+
+
 void
 ngx_http_gsgi_body_starved(ngx_event_t *ev)
 {
@@ -458,7 +470,13 @@ ngx_http_gsgi_body_starved(ngx_event_t *ev)
 
         ngx_http_set_log_request(c->log, ctx->request);
 
-        (void) ngx_http_gsgi_body_pump(ctx->request, ctx);
+        if (ctx->upgraded) {
+            ngx_http_gsgi_upgrade_read(ctx->request, ctx);
+
+        } else {
+            (void) ngx_http_gsgi_body_pump(ctx->request, ctx);
+        }
+
         ngx_http_run_posted_requests(c);
     }
 }

@@ -21,6 +21,8 @@ typedef struct {
 
 static ngx_int_t ngx_http_gsgi_check_headers(ngx_conf_t *cf);
 static ngx_int_t ngx_http_gsgi_check_variables(ngx_conf_t *cf);
+static ngx_int_t ngx_http_gsgi_check_commands(ngx_conf_t *cf,
+    ngx_module_t *module, ngx_http_gsgi_layout_t *layout);
 static ngx_int_t ngx_http_gsgi_check_layout(ngx_conf_t *cf,
     ngx_http_gsgi_layout_t *layout, ngx_str_t *name, uintptr_t offset);
 
@@ -30,6 +32,9 @@ static ngx_int_t ngx_http_gsgi_check_layout(ngx_conf_t *cf,
 
 #define ngx_http_gsgi_variable(name, field)                                   \
     { ngx_string(name), offsetof(ngx_http_request_t, field) }
+
+#define ngx_http_gsgi_location(name, field)                                   \
+    { ngx_string(name), offsetof(ngx_http_core_loc_conf_t, field) }
 
 
 static ngx_http_gsgi_layout_t  ngx_http_gsgi_headers_in[] = {
@@ -72,14 +77,41 @@ static ngx_http_gsgi_layout_t  ngx_http_gsgi_request[] = {
 };
 
 
+static ngx_http_gsgi_layout_t  ngx_http_gsgi_locations[] = {
+    ngx_http_gsgi_location("client_max_body_size", client_max_body_size),
+    ngx_http_gsgi_location("client_body_temp_path", client_body_temp_path),
+    ngx_http_gsgi_location("send_timeout", send_timeout),
+    ngx_http_gsgi_location("send_lowat", send_lowat),
+    ngx_http_gsgi_location("lingering_timeout", lingering_timeout),
+    { ngx_null_string, 0 }
+};
+
+
+static ngx_http_gsgi_layout_t  ngx_http_gsgi_core[] = {
+    { ngx_string("worker_shutdown_timeout"),
+      offsetof(ngx_core_conf_t, shutdown_timeout) },
+    { ngx_null_string, 0 }
+};
+
+
 ngx_int_t
 ngx_http_gsgi_check_abi(ngx_conf_t *cf)
 {
-    if (ngx_http_gsgi_check_headers(cf) != NGX_OK) {
+    if (ngx_http_gsgi_check_headers(cf) != NGX_OK
+        || ngx_http_gsgi_check_variables(cf) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
-    return ngx_http_gsgi_check_variables(cf);
+    if (ngx_http_gsgi_check_commands(cf, &ngx_http_core_module,
+                                     ngx_http_gsgi_locations)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_gsgi_check_commands(cf, &ngx_core_module,
+                                        ngx_http_gsgi_core);
 }
 
 
@@ -125,6 +157,25 @@ ngx_http_gsgi_check_variables(ngx_conf_t *cf)
 
         if (ngx_http_gsgi_check_layout(cf, ngx_http_gsgi_request,
                                        &v->name, v->data)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_gsgi_check_commands(ngx_conf_t *cf, ngx_module_t *module,
+    ngx_http_gsgi_layout_t *layout)
+{
+    ngx_command_t  *cmd;
+
+    for (cmd = module->commands; cmd->name.len; cmd++) {
+
+        if (ngx_http_gsgi_check_layout(cf, layout, &cmd->name, cmd->offset)
             != NGX_OK)
         {
             return NGX_ERROR;

@@ -173,6 +173,10 @@ ngx_http_gsgi_process_head(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         r->keepalive = 0;
     }
 
+    if (ctx->conf->buffering == NGX_HTTP_GSGI_BUFFERING_AUTO) {
+        ctx->buffering = (head->flags & GSGI_HEAD_SPOOL) ? 1 : 0;
+    }
+
     ngx_http_gsgi_unread_body(r, ctx);
 
     rc = ngx_http_gsgi_copy_headers(r, ctx, 0);

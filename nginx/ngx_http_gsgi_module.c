@@ -412,7 +412,8 @@ ngx_http_gsgi_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
                               prev->request_timeout, 0);
     ngx_conf_merge_size_value(conf->buffer, prev->buffer, 256 * 1024);
     ngx_conf_merge_value(conf->request_buffering, prev->request_buffering, 1);
-    ngx_conf_merge_value(conf->buffering, prev->buffering, 0);
+    ngx_conf_merge_value(conf->buffering, prev->buffering,
+                         NGX_HTTP_GSGI_BUFFERING_AUTO);
     ngx_conf_merge_value(conf->ignore_client_abort,
                          prev->ignore_client_abort, 0);
     ngx_conf_merge_value(conf->intercept_errors, prev->intercept_errors, 0);

@@ -21,6 +21,9 @@
 #define NGX_HTTP_GSGI_BUFFER_MIN   16384
 #define NGX_HTTP_GSGI_BUFFER_MAX   (1024 * 1024 * 1024)
 
+/* gsgi_buffering is not set: the application says what it prefers */
+#define NGX_HTTP_GSGI_BUFFERING_AUTO  2
+
 /* a request that nothing else limits keeps its worker from exiting */
 #define NGX_HTTP_GSGI_HOLD         3600000
 
@@ -149,7 +152,6 @@ typedef struct {
     ngx_connection_t           *connection;
     ngx_listening_t            *listening;
     ngx_connection_handler_pt  *handlers;      /* of these, as they were */
-    ngx_event_handler_pt        request_handler;
 
     uint32_t                    state;
     uint32_t                    armed;         /* a wake-up that is owed */
@@ -170,6 +172,7 @@ typedef struct {
     ngx_event_t                 drain_event;
     ngx_msec_t                  drain_start;
     ngx_msec_t                  drain_idle;
+    ngx_uint_t                  cut;           /* by the end of the worker */
 
     time_t                      signals_checked;
     time_t                      rejected_time;
@@ -212,6 +215,9 @@ typedef struct {
     ngx_chain_t                *free;
     ngx_temp_file_t            *spool;
 
+    ngx_buf_t                  *kept;          /* upgraded: read, not put */
+    ngx_buf_t                  *spare;
+
     ngx_uint_t                  status;
     off_t                       bytes_sent;
     uint32_t                    queue_us;
@@ -226,6 +232,7 @@ typedef struct {
     unsigned                    draining_body:1;
     unsigned                    expect:1;
     unsigned                    header_sent:1;
+    unsigned                    upgraded:1;
     unsigned                    buffering:1;
     unsigned                    discard:1;
     unsigned                    flush:1;
@@ -249,6 +256,7 @@ ngx_int_t ngx_http_gsgi_submit(ngx_http_request_t *r,
 ngx_int_t ngx_http_gsgi_has_body(ngx_http_request_t *r);
 void ngx_http_gsgi_set_timer(ngx_http_gsgi_ctx_t *ctx);
 void ngx_http_gsgi_end(ngx_http_gsgi_ctx_t *ctx, uint32_t host_flags);
+void ngx_http_gsgi_release(void *data);
 ngx_http_gsgi_ctx_t *ngx_http_gsgi_find_ctx(ngx_http_request_t *r);
 
 /* body */
@@ -260,12 +268,14 @@ ngx_int_t ngx_http_gsgi_body_pump(ngx_http_request_t *r,
 ngx_int_t ngx_http_gsgi_body_waits(ngx_http_gsgi_ctx_t *ctx);
 ngx_int_t ngx_http_gsgi_body_end(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx);
+void ngx_http_gsgi_body_starve(ngx_http_gsgi_ctx_t *ctx);
 void ngx_http_gsgi_body_starved(ngx_event_t *ev);
 
 /* queue */
 
 ngx_int_t ngx_http_gsgi_admit(ngx_http_gsgi_worker_t *w);
 void ngx_http_gsgi_enter(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx);
+void ngx_http_gsgi_show_cut(ngx_http_request_t *r);
 void ngx_http_gsgi_leave_queue(ngx_http_gsgi_ctx_t *ctx);
 void ngx_http_gsgi_run_queue(ngx_http_gsgi_worker_t *w);
 void ngx_http_gsgi_reset_queue(ngx_http_gsgi_worker_t *w);
@@ -280,6 +290,9 @@ void ngx_http_gsgi_finalize(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
 void ngx_http_gsgi_finish(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
     ngx_int_t rc);
 void ngx_http_gsgi_send(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx);
+ngx_int_t ngx_http_gsgi_take_chunks(ngx_http_request_t *r,
+    ngx_http_gsgi_ctx_t *ctx);
+void ngx_http_gsgi_put_buf(ngx_http_gsgi_ctx_t *ctx, ngx_chain_t *cl);
 void ngx_http_gsgi_free_output(ngx_http_gsgi_ctx_t *ctx);
 
 /* header */
@@ -289,6 +302,18 @@ ngx_int_t ngx_http_gsgi_process_head(ngx_http_request_t *r,
 ngx_int_t ngx_http_gsgi_add_trailers(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx, uint32_t chunk);
 
+/* interim */
+
+void ngx_http_gsgi_send_interims(ngx_http_request_t *r,
+    ngx_http_gsgi_ctx_t *ctx);
+
+/* upgrade */
+
+void ngx_http_gsgi_upgrade_events(ngx_http_request_t *r,
+    ngx_http_gsgi_ctx_t *ctx, uint32_t events);
+void ngx_http_gsgi_upgrade_read(ngx_http_request_t *r,
+    ngx_http_gsgi_ctx_t *ctx);
+
 /* variables */
 
 ngx_int_t ngx_http_gsgi_add_variables(ngx_conf_t *cf);
@@ -297,6 +322,7 @@ ngx_int_t ngx_http_gsgi_status_handler(ngx_http_request_t *r);
 /* process */
 
 ngx_http_gsgi_worker_t *ngx_http_gsgi_get_worker(void);
+ngx_uint_t ngx_http_gsgi_shutdown_passed(ngx_http_gsgi_worker_t *w);
 ngx_int_t ngx_http_gsgi_init_process(ngx_cycle_t *cycle);
 void ngx_http_gsgi_exit_process(ngx_cycle_t *cycle);
 void ngx_http_gsgi_post(ngx_http_gsgi_worker_t *w);

@@ -48,11 +48,13 @@ static void ngx_http_gsgi_trim_handler(ngx_event_t *ev);
 static void ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w);
 static ngx_uint_t ngx_http_gsgi_half_abandoned(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_abandoned_handler(ngx_event_t *ev);
+static void ngx_http_gsgi_check_retire(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_fail(ngx_http_gsgi_worker_t *w, const char *text);
 
 static void ngx_http_gsgi_drain(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_drain_handler(ngx_event_t *ev);
-static ngx_uint_t ngx_http_gsgi_young(ngx_http_gsgi_worker_t *w);
+static ngx_uint_t ngx_http_gsgi_has_clients(ngx_http_gsgi_worker_t *w);
+static void ngx_http_gsgi_cut_rest(ngx_http_gsgi_worker_t *w);
 
 
 /*
@@ -311,6 +313,7 @@ ngx_http_gsgi_create_bridge(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
     }
 
     w->region = gsgi_region(w->bridge);
+    w->region->host_open = 1;
 
     return NGX_OK;
 }
@@ -535,6 +538,7 @@ ngx_http_gsgi_event_handler(ngx_event_t *ev)
 
     ngx_http_gsgi_update_figures(w);
     ngx_http_gsgi_check_signals(w);
+    ngx_http_gsgi_check_retire(w);
 }
 
 
@@ -767,7 +771,8 @@ ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w)
 static void
 ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w)
 {
-    int  signo;
+    int   signo;
+    char  text[GSGI_ERR_MAX];
 
     if (w->signals_checked == ngx_time()) {
         return;
@@ -781,6 +786,11 @@ ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w)
                       "signal %d, it has been given back",
                       &w->name, signo);
     }
+
+    while (gsgi_app_runtimes(w->app, text, sizeof(text))) {
+        ngx_log_error(NGX_LOG_WARN, w->log, 0, "gsgi \"%V\": %s",
+                      &w->name, text);
+    }
 }
 
 
@@ -792,6 +802,27 @@ ngx_http_gsgi_half_abandoned(ngx_http_gsgi_worker_t *w)
     abandoned = ngx_http_gsgi_load(&w->region->abandoned);
 
     return abandoned && abandoned * 2 >= w->concurrency;
+}
+
+
+/* the library asks for it, and has logged why */
+
+static void
+ngx_http_gsgi_check_retire(ngx_http_gsgi_worker_t *w)
+{
+    if (!ngx_http_gsgi_load(&w->region->retire) || w->draining || w->replaced
+        || ngx_process != NGX_PROCESS_WORKER)
+    {
+        return;
+    }
+
+    w->replaced = 1;
+
+    ngx_log_error(NGX_LOG_NOTICE, w->log, 0,
+                  "gsgi \"%V\": this worker is replaced, as the application "
+                  "asks", &w->name);
+
+    ngx_quit = 1;
 }
 
 
@@ -879,6 +910,7 @@ static void
 ngx_http_gsgi_drain_handler(ngx_event_t *ev)
 {
     ngx_msec_t               now, limit;
+    ngx_uint_t               open;
     ngx_core_conf_t         *ccf;
     ngx_http_gsgi_worker_t  *w;
 
@@ -891,18 +923,20 @@ ngx_http_gsgi_drain_handler(ngx_event_t *ev)
         return;
     }
 
-    /* requests that have been accepted but not read yet come first */
+    open = w->nactive || w->nwaiting || ngx_http_gsgi_has_clients(w);
 
-    if (!w->told
-        && (ngx_http_gsgi_young(w) == 0
-            || now - w->drain_start >= NGX_HTTP_GSGI_DRAIN_YOUNG))
-    {
-        w->told = 1;
-        gsgi_app_drain(w->app);
+    if (open) {
+        w->drain_idle = now;
+
+    } else {
+        __atomic_store_n(&w->region->host_open, 0, __ATOMIC_SEQ_CST);
     }
 
-    if (!w->told || w->nactive || w->nwaiting) {
-        w->drain_idle = now;
+    /* those who wait for the start are still to be served */
+
+    if (!w->told && (w->state != GSGI_APP_STARTING || !open)) {
+        w->told = 1;
+        gsgi_app_drain(w->app);
     }
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
@@ -926,38 +960,82 @@ ngx_http_gsgi_drain_handler(ngx_event_t *ev)
 }
 
 
-/* clients that are connected and whose request is still to come */
+/*
+ * A client that is connected may bring a request, even if it is served a file
+ * now: by an internal redirect, a subrequest, or another stream of HTTP/2.
+ */
 
 static ngx_uint_t
-ngx_http_gsgi_young(ngx_http_gsgi_worker_t *w)
+ngx_http_gsgi_has_clients(ngx_http_gsgi_worker_t *w)
 {
     ngx_uint_t         i, n;
+    ngx_listening_t   *ls;
     ngx_connection_t  *c;
 
-    n = 0;
     c = ngx_cycle->connections;
 
     for (i = 0; i < ngx_cycle->connection_n; i++) {
 
+        ls = c[i].listening;
+
         if (c[i].fd == (ngx_socket_t) -1
             || c[i].read == NULL
             || c[i].read->accept
-            || c[i].read->channel
-            || c[i].listening == NULL
-            || c[i].close)
+            || ls == NULL)
         {
             continue;
         }
 
-        if (c[i].requests == 0
-            || (w->request_handler
-                && c[i].read->handler != w->request_handler))
-        {
-            n++;
+        n = ls - w->listening;
+
+        if (w->handlers[n] == ngx_http_init_connection) {
+            return 1;
         }
     }
 
-    return n;
+    return 0;
+}
+
+
+ngx_uint_t
+ngx_http_gsgi_shutdown_passed(ngx_http_gsgi_worker_t *w)
+{
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                           ngx_core_module);
+
+    return w->draining && ccf->shutdown_timeout
+           && ngx_current_msec - w->drain_start >= ccf->shutdown_timeout;
+}
+
+
+/* nobody ends requests when the worker is terminated */
+
+static void
+ngx_http_gsgi_cut_rest(ngx_http_gsgi_worker_t *w)
+{
+    uint32_t              i;
+    gsgi_slot_t          *slot;
+    ngx_http_gsgi_ctx_t  *ctx;
+
+    w->cut += w->nactive + w->nwaiting;
+
+    for (i = 0; i < w->region->slot_fresh; i++) {
+
+        slot = gsgi_slot_at(w->bridge, i);
+        ctx = (ngx_http_gsgi_ctx_t *) (uintptr_t) slot->host_data;
+
+        if (ctx && ctx->request->main->header_sent) {
+            ngx_http_gsgi_show_cut(ctx->request);
+        }
+    }
+
+    if (w->cut) {
+        ngx_log_error(NGX_LOG_WARN, w->log, 0,
+                      "gsgi \"%V\": %ui requests are cut by the end of this "
+                      "worker", &w->name, w->cut);
+    }
 }
 
 
@@ -973,6 +1051,8 @@ ngx_http_gsgi_exit_process(ngx_cycle_t *cycle)
     if (w == NULL || w->bridge == NULL) {
         return;
     }
+
+    ngx_http_gsgi_cut_rest(w);
 
     if (w->app) {
         state = ngx_http_gsgi_load(&w->region->app_state);

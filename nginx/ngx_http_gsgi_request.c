@@ -11,7 +11,6 @@ static ngx_http_gsgi_ctx_t *ngx_http_gsgi_create_ctx(ngx_http_request_t *r,
     ngx_http_gsgi_worker_t *w, ngx_http_gsgi_loc_conf_t *glcf);
 static void ngx_http_gsgi_body_handler(ngx_http_request_t *r);
 static void ngx_http_gsgi_cleanup(void *data);
-static void ngx_http_gsgi_release(void *data);
 
 static void ngx_http_gsgi_timer_handler(ngx_event_t *ev);
 static void ngx_http_gsgi_timeout(ngx_http_request_t *r,
@@ -125,7 +124,7 @@ ngx_http_gsgi_create_ctx(ngx_http_request_t *r, ngx_http_gsgi_worker_t *w,
     ctx->worker = w;
     ctx->conf = glcf;
     ctx->start = ngx_current_msec;
-    ctx->buffering = glcf->buffering;
+    ctx->buffering = (glcf->buffering == 1);
     ctx->last_out = &ctx->out;
 
     ctx->timer.handler = ngx_http_gsgi_timer_handler;
@@ -228,14 +227,22 @@ ngx_http_gsgi_cleanup(void *data)
     ngx_http_gsgi_ctx_t *ctx = data;
 
     if (ctx->slot || ctx->queued) {
-        ngx_http_gsgi_outcome(ctx, aborted);
+
+        if (ngx_http_gsgi_shutdown_passed(ctx->worker)) {
+            ctx->worker->cut++;
+            ngx_http_gsgi_outcome(ctx, cut);
+            ngx_http_gsgi_show_cut(ctx->request);
+
+        } else {
+            ngx_http_gsgi_outcome(ctx, aborted);
+        }
     }
 
     ngx_http_gsgi_end(ctx, GSGI_HOST_ABORT);
 }
 
 
-static void
+void
 ngx_http_gsgi_release(void *data)
 {
     ngx_http_gsgi_ctx_t *ctx = data;
@@ -460,15 +467,6 @@ ngx_http_gsgi_submit(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 
     c->log->action = "waiting for application";
 
-    if (w->request_handler == NULL
-#if (NGX_HTTP_V2)
-        && r->stream == NULL
-#endif
-       )
-    {
-        w->request_handler = c->read->handler;
-    }
-
     ngx_http_gsgi_figure(w, last_request, slot->id);
 
     if (w->running_requests) {
@@ -611,6 +609,12 @@ ngx_http_gsgi_flags(ngx_http_request_t *r)
 
     if (r->http_version >= NGX_HTTP_VERSION_11) {
         flags |= GSGI_REQ_TRAILERS;
+    }
+
+    if (r->http_version == NGX_HTTP_VERSION_10
+        || r->http_version == NGX_HTTP_VERSION_11)
+    {
+        flags |= GSGI_REQ_UPGRADE;
     }
 
     if (r->http_version == NGX_HTTP_VERSION_11

@@ -31,8 +31,6 @@ static void ngx_http_gsgi_process_data(ngx_http_request_t *r,
 
 static ngx_int_t ngx_http_gsgi_take_inline(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx);
-static ngx_int_t ngx_http_gsgi_take_chunks(ngx_http_request_t *r,
-    ngx_http_gsgi_ctx_t *ctx);
 static ngx_int_t ngx_http_gsgi_take_data(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx, gsgi_chunk_head_t *head, uint32_t index);
 static ngx_int_t ngx_http_gsgi_take_file(ngx_http_request_t *r,
@@ -41,7 +39,7 @@ static ngx_int_t ngx_http_gsgi_spool(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx, ngx_buf_t *b);
 static ngx_http_gsgi_buf_t *ngx_http_gsgi_get_buf(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx);
-static void ngx_http_gsgi_put_buf(ngx_http_gsgi_ctx_t *ctx,
+static void ngx_http_gsgi_empty_buf(ngx_http_gsgi_ctx_t *ctx,
     ngx_http_gsgi_buf_t *gb);
 static void ngx_http_gsgi_ack(ngx_http_gsgi_ctx_t *ctx, off_t size);
 
@@ -94,6 +92,11 @@ ngx_http_gsgi_process(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
 {
     ngx_int_t  rc;
 
+    if (ctx->upgraded || (events & GSGI_CQ_UPGRADE)) {
+        ngx_http_gsgi_upgrade_events(r, ctx, events);
+        return;
+    }
+
     if (events & GSGI_CQ_END) {
         ctx->whole = 1;
     }
@@ -125,6 +128,8 @@ ngx_http_gsgi_process(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
         }
 
         gsgi_slot_answered(ctx->worker->bridge, ctx->slot);
+
+        ngx_http_gsgi_send_interims(r, ctx);
 
         rc = ngx_http_gsgi_process_head(r, ctx);
 
@@ -158,12 +163,8 @@ ngx_http_gsgi_no_head(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
 {
     if (!ctx->ended) {
 
-        /* all that may come before a head is an interim response */
-
         if (events & GSGI_CQ_DATA) {
-            ctx->discard = 1;
-            (void) ngx_http_gsgi_take_chunks(r, ctx);
-            ctx->discard = 0;
+            ngx_http_gsgi_send_interims(r, ctx);
         }
 
         return;
@@ -275,7 +276,7 @@ ngx_http_gsgi_take_inline(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_gsgi_take_chunks(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 {
     uint32_t                 next, index;
@@ -315,7 +316,7 @@ ngx_http_gsgi_take_chunks(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 
             break;
 
-        default: /* GSGI_CHUNK_INTERIM */
+        default: /* GSGI_CHUNK_INTERIM: it is too late */
             break;
         }
 
@@ -568,8 +569,18 @@ ngx_http_gsgi_get_buf(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
 }
 
 
+void
+ngx_http_gsgi_put_buf(ngx_http_gsgi_ctx_t *ctx, ngx_chain_t *cl)
+{
+    ngx_http_gsgi_empty_buf(ctx, (ngx_http_gsgi_buf_t *) cl->buf);
+
+    cl->next = ctx->free;
+    ctx->free = cl;
+}
+
+
 static void
-ngx_http_gsgi_put_buf(ngx_http_gsgi_ctx_t *ctx, ngx_http_gsgi_buf_t *gb)
+ngx_http_gsgi_empty_buf(ngx_http_gsgi_ctx_t *ctx, ngx_http_gsgi_buf_t *gb)
 {
     if (gb->chunk) {
         gsgi_chunk_put(ctx->worker->bridge, gb->chunk - 1);
@@ -608,11 +619,11 @@ ngx_http_gsgi_free_output(ngx_http_gsgi_ctx_t *ctx)
     ngx_chain_t  *cl;
 
     for (cl = ctx->busy; cl; cl = cl->next) {
-        ngx_http_gsgi_put_buf(ctx, (ngx_http_gsgi_buf_t *) cl->buf);
+        ngx_http_gsgi_empty_buf(ctx, (ngx_http_gsgi_buf_t *) cl->buf);
     }
 
     for (cl = ctx->out; cl; cl = cl->next) {
-        ngx_http_gsgi_put_buf(ctx, (ngx_http_gsgi_buf_t *) cl->buf);
+        ngx_http_gsgi_empty_buf(ctx, (ngx_http_gsgi_buf_t *) cl->buf);
     }
 
     ctx->busy = NULL;
@@ -798,10 +809,7 @@ ngx_http_gsgi_update_busy(ngx_http_gsgi_ctx_t *ctx, ngx_chain_t *out)
 
         ctx->busy = cl->next;
 
-        ngx_http_gsgi_put_buf(ctx, (ngx_http_gsgi_buf_t *) cl->buf);
-
-        cl->next = ctx->free;
-        ctx->free = cl;
+        ngx_http_gsgi_put_buf(ctx, cl);
     }
 }
 
@@ -986,6 +994,11 @@ ngx_http_gsgi_finalize(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
 
     ngx_http_gsgi_outcome(ctx, cut);
 
+    if (ctx->upgraded) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
+
     ngx_http_gsgi_cut(r);
 }
 
@@ -995,8 +1008,6 @@ ngx_http_gsgi_finalize(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
 static void
 ngx_http_gsgi_cut(ngx_http_request_t *r)
 {
-    ngx_uint_t         visible;
-    struct linger      linger;
     ngx_connection_t  *c;
 
     c = r->connection;
@@ -1007,6 +1018,20 @@ ngx_http_gsgi_cut(ngx_http_request_t *r)
     if (!c->error) {
         (void) ngx_http_send_special(r, NGX_HTTP_FLUSH);
     }
+
+    ngx_http_gsgi_show_cut(r);
+    ngx_http_finalize_request(r, NGX_ERROR);
+}
+
+
+void
+ngx_http_gsgi_show_cut(ngx_http_request_t *r)
+{
+    ngx_uint_t         visible;
+    struct linger      linger;
+    ngx_connection_t  *c;
+
+    c = r->connection;
 
     /* where the end of the connection is the end of the response */
 
@@ -1041,6 +1066,4 @@ ngx_http_gsgi_cut(ngx_http_request_t *r)
 
 #endif
     }
-
-    ngx_http_finalize_request(r, NGX_ERROR);
 }

@@ -145,7 +145,7 @@ ngx_http_gsgi_time_variable(ngx_http_request_t *r,
         ms = (ngx_msec_int_t)
              ((ctx->finished ? ctx->finished : ngx_current_msec) - ctx->start);
 
-    } else if (ctx->slot == NULL) {
+    } else if (ctx->slot == NULL && !ctx->upgraded) {
 
         /* it never got out of the queue */
 
