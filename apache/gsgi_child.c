@@ -27,10 +27,9 @@ APLOG_USE_MODULE(gsgi);
 
 #define GSGI_SPIN          5000                 /* ns, with CPUs to spare */
 #define GSGI_TICK          GSGI_SECOND
-#define GSGI_DRAIN_MIN     (GSGI_SECOND / 2)
-#define GSGI_DRAIN_MAX     (2 * GSGI_SECOND)
 #define GSGI_STOP_WAIT     2000                 /* ms */
 #define GSGI_STOP_MAX      30000
+#define GSGI_HANDLERS_WAIT 5
 
 gsgi_child_t gsgi_child;
 
@@ -39,7 +38,6 @@ static gsgi_trail_t         no_trail;
 
 static apr_thread_t        *monitor;
 static int                  monitor_ends;       /* atomic */
-static apr_uint64_t         drain_from;         /* 0: not asked for */
 static int                  drained;
 static int                  retired;
 static uint32_t             seen_state;
@@ -178,34 +176,36 @@ static int is_stopping(void)
 }
 
 /*
- * An application that has nothing to do is told to end when the MPM's threads
- * have ended: connections that were accepted may have their requests on the
- * way.  For the sake of long ones it is told before, in the middle of them,
- * but not at once: first come those that wait for a thread, for their request,
- * or for the application to be ready.
+ * The application learns of the end at once, and goes on serving: connections
+ * that were accepted may have their requests on the way.  One that starts is
+ * not disturbed, as requests wait for it.
  */
-static void drain(apr_uint64_t now)
+static void drain(void)
 {
-    int active = __atomic_load_n(&gsgi_child.active, __ATOMIC_SEQ_CST);
+    int signo;
 
-    if (drained || !is_stopping()) {
+    if (drained || seen_state == GSGI_APP_STARTING || !is_stopping()) {
         return;
     }
 
-    if (!drain_from) {
-        drain_from = now;
-    }
+    drained = 1;
 
-    if (active == 0 || seen_state == GSGI_APP_STARTING
-        || now < drain_from + GSGI_DRAIN_MIN) {
-        return;
-    }
+    /* the MPM's handler of SIGTERM may not be wrapped yet, see hurry() */
+    (void) gsgi_signals_check(&signo);
 
-    if (now >= drain_from + GSGI_DRAIN_MAX
-        || __atomic_load_n(&gsgi_child.connections, __ATOMIC_SEQ_CST)
-           <= active) {
-        drained = 1;
-        gsgi_app_drain(gsgi_child.app);
+    gsgi_app_drain(gsgi_child.app);
+}
+
+/* A child that ends gracefully is told by SIGTERM that its time is over.  The
+ * MPM's threads do not hear of it. */
+static void hurry(void)
+{
+    int graceful = GSGI_STOPPING_GRACEFUL;
+
+    if (gsgi_child.threaded && gsgi_signals_count(SIGTERM)) {
+        __atomic_compare_exchange_n(&gsgi_child.stopping, &graceful,
+                                    GSGI_STOPPING_AT_ONCE, 0,
+                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -229,17 +229,26 @@ static void retire(void)
                                             : GSGI_CONCURRENCY;
     ap_listen_rec *lr;
 
-    if (retired || abandoned == 0 || abandoned * 2 < limit) {
+    int asked = __atomic_load_n(&gsgi_child.region->retire, __ATOMIC_SEQ_CST);
+
+    if (retired || (!asked && (abandoned == 0 || abandoned * 2 < limit))) {
         return;
     }
 
     retired = 1;
 
-    ap_log_error(APLOG_MARK, APLOG_ERR, 0, gsgi_child.server,
-                 GSGI_LOGNO(0504) "%u requests were abandoned by time-outs "
-                 "and their handlers of application \"%s\" have not ended; "
-                 "this process drains and is replaced", abandoned,
-                 gsgi_conf->name);
+    if (asked) {
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, gsgi_child.server,
+                     GSGI_LOGNO(0513) "this process drains and is replaced, "
+                     "as application \"%s\" asks", gsgi_conf->name);
+    }
+    else {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, gsgi_child.server,
+                     GSGI_LOGNO(0504) "%u requests were abandoned by "
+                     "time-outs and their handlers of application \"%s\" "
+                     "have not ended; this process drains and is replaced",
+                     abandoned, gsgi_conf->name);
+    }
 
     if (!ap_exists_config_define("ONE_PROCESS")) {
         for (lr = ap_listeners; lr; lr = lr->next) {
@@ -262,7 +271,18 @@ static void check_signals(void)
     }
 }
 
-static void tick(apr_uint64_t now)
+static void check_runtimes(void)
+{
+    char text[GSGI_ERR_MAX];
+
+    while (gsgi_app_runtimes(gsgi_child.app, text, sizeof(text))) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, gsgi_child.server,
+                     GSGI_LOGNO(0512) "application \"%s\": %s",
+                     gsgi_conf->name, text);
+    }
+}
+
+static void tick(void)
 {
     gsgi_board_worker_t *w = gsgi_child.worker;
     gsgi_region_t *region = gsgi_child.region;
@@ -276,10 +296,6 @@ static void tick(apr_uint64_t now)
     w->in_flight = region->in_flight;
     w->abandoned = region->abandoned;
     w->active = region->slots_used;
-
-    if (is_stopping()) {
-        drain(now);
-    }
 }
 
 static void *APR_THREAD_FUNC watch(apr_thread_t *thread, void *data)
@@ -303,17 +319,24 @@ static void *APR_THREAD_FUNC watch(apr_thread_t *thread, void *data)
 
         if (now >= next) {
             next = now + GSGI_TICK;
-            tick(now);
+            tick();
         }
 
-        drain(now);
+        drain();
+        hurry();
 
         if (gsgi_completion_sleep(gsgi_child.bridge) != GSGI_OK) {
             continue;
         }
 
-        ms = drain_from && !drained
-             ? 50 : (int) ((next - now) / GSGI_MILLISECOND) + 1;
+        ms = (int) ((next - now) / GSGI_MILLISECOND) + 1;
+
+        /* the MPM sets its last handlers after child_init, and the
+         * application may take them from it at once */
+        if (now - gsgi_child.started < GSGI_SECOND) {
+            gsgi_signals_adopt();
+            ms = ms < GSGI_HANDLERS_WAIT ? ms : GSGI_HANDLERS_WAIT;
+        }
 
         if (poll(&pfd, 1, ms) > 0
             && read(pfd.fd, &count, sizeof(count)) == -1) {
@@ -347,10 +370,18 @@ static int count_cpus(void)
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-static uint32_t default_procs(int threaded)
+/* 0: the runtime takes it from the environment of the application. */
+static uint32_t default_procs(const gsgi_launch_t *launch, int threaded)
 {
     int cpus = count_cpus();
     int wanted = threaded ? 2 : 1;
+    char *const *env;
+
+    for (env = launch->envp; *env; env++) {
+        if (!strncmp(*env, "GOMAXPROCS=", 11)) {
+            return 0;
+        }
+    }
 
     return (uint32_t) (cpus < wanted ? cpus : wanted);
 }
@@ -387,17 +418,21 @@ static apr_status_t leave(void *data)
 {
     int interrupted = !gsgi_child.threaded
                       && __atomic_load_n(&gsgi_child.active,
-                                         __ATOMIC_SEQ_CST);
+                                         __ATOMIC_SEQ_CST) != 0;
+    int cut;
     uint32_t wait = GSGI_STOP_WAIT;
     apr_status_t rv;
 
-    if (gsgi_child.stopping == GSGI_STOPPING_GRACEFUL) {
+    /* one that retires has handlers that do not end */
+    if (gsgi_child.stopping == GSGI_STOPPING_GRACEFUL && !retired) {
         wait = ap_graceful_shutdown_timeout > 0
                && ap_graceful_shutdown_timeout < GSGI_STOP_MAX / 1000
                ? ap_graceful_shutdown_timeout * 1000 : GSGI_STOP_MAX;
     }
 
     if (!interrupted) {
+        __atomic_store_n(&gsgi_child.region->host_open, 0, __ATOMIC_SEQ_CST);
+
         gsgi_app_drain(gsgi_child.app);
         gsgi_app_stop(gsgi_child.app, wait);
 
@@ -411,6 +446,14 @@ static apr_status_t leave(void *data)
         wake_monitor();
 
         apr_thread_join(&rv, monitor);
+    }
+
+    cut = __atomic_load_n(&gsgi_child.cut, __ATOMIC_SEQ_CST) + interrupted;
+
+    if (cut) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, gsgi_child.server,
+                     GSGI_LOGNO(0510) "application \"%s\": %d requests were "
+                     "cut by the end of this process", gsgi_conf->name, cut);
     }
 
     __atomic_store_n(&gsgi_child.trail->pid, 0, __ATOMIC_SEQ_CST);
@@ -448,7 +491,7 @@ static int enter_board(gsgi_launch_t *launch)
     launch->conf.workers = (uint32_t) children;
     launch->conf.procs = gsgi_conf->procs
                          ? (uint32_t) gsgi_conf->procs
-                         : default_procs(gsgi_child.threaded);
+                         : default_procs(launch, gsgi_child.threaded);
 
     return rc;
 }
@@ -496,6 +539,11 @@ void gsgi_child_init(apr_pool_t *pchild, server_rec *s)
     stay_loaded();
     gsgi_child_cloexec();
 
+    /* it is tried out with a file: under pressure one could not say why not */
+    if (apr_temp_dir_get(&gsgi_child.temp_dir, pchild) != APR_SUCCESS) {
+        gsgi_child.temp_dir = "/tmp";
+    }
+
     if (create_bridge(threads > 1 ? threads : 1, err, sizeof(err))
         != GSGI_OK) {
         failed(err);
@@ -503,6 +551,7 @@ void gsgi_child_init(apr_pool_t *pchild, server_rec *s)
     }
 
     gsgi_child.region = gsgi_region(gsgi_child.bridge);
+    gsgi_child.region->host_open = 1;
     gsgi_child.owners = apr_pcalloc(pchild, gsgi_child.region->nslots
                                             * sizeof(gsgi_owner_t));
 
@@ -544,22 +593,4 @@ void gsgi_child_stopping(apr_pool_t *pchild, int graceful)
     if (gsgi_child.bridge) {
         wake_monitor();
     }
-}
-
-static apr_status_t connection_ends(void *data)
-{
-    __atomic_fetch_sub(&gsgi_child.connections, 1, __ATOMIC_SEQ_CST);
-
-    return APR_SUCCESS;
-}
-
-int gsgi_child_connection(conn_rec *c, void *csd)
-{
-    if (!c->master && gsgi_child.bridge) {
-        __atomic_fetch_add(&gsgi_child.connections, 1, __ATOMIC_SEQ_CST);
-        apr_pool_cleanup_register(c->pool, NULL, connection_ends,
-                                  apr_pool_cleanup_null);
-    }
-
-    return OK;
 }

@@ -324,7 +324,12 @@ static void describe(gsgi_exchange_t *x, int tls)
                   | (r->expecting_100 ? GSGI_REQ_EXPECT : 0)
                   | (sends_files(r, tls) ? GSGI_REQ_SENDFILE : 0)
                   | (r->connection->keepalive != AP_CONN_CLOSE
-                     ? GSGI_REQ_KEEPALIVE : 0);
+                     ? GSGI_REQ_KEEPALIVE : 0)
+                  | (!r->connection->master && !r->main && x->fd != -1
+                     && r->proto_num >= 1000 && r->proto_num < 2000
+                     ? GSGI_REQ_UPGRADE : 0)
+                  | (!r->main && r->proto_num >= 1001
+                     ? GSGI_REQ_TRAILERS : 0);
 }
 
 int gsgi_environ_pack(gsgi_exchange_t *x)

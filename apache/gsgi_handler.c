@@ -24,6 +24,9 @@ APLOG_USE_MODULE(gsgi);
 #define GSGI_IDLE_MS    10      /* then what httpd holds back is flushed */
 #define GSGI_RETRY_MS   5
 
+#define GSGI_STOP_LOOKS  50
+#define GSGI_STOP_LOOK   apr_time_from_msec(2)
+
 
 /*
  * The end of an exchange
@@ -48,11 +51,45 @@ void gsgi_exchange_release(gsgi_exchange_t *x, apr_uint32_t why)
     __atomic_fetch_sub(&gsgi_child.trail->running, 1, __ATOMIC_RELAXED);
 }
 
+/* The MPM closes the sockets before it says that it stops at once. */
+static int is_stopped(void)
+{
+    int state;
+    int i;
+
+    if (ap_mpm_query(AP_MPMQ_MPM_STATE, &state) != APR_SUCCESS
+        || state != AP_MPMQ_STOPPING) {
+        return 0;
+    }
+
+    for (i = 0; i < GSGI_STOP_LOOKS; i++) {
+        if (__atomic_load_n(&gsgi_child.stopping, __ATOMIC_SEQ_CST)) {
+            break;
+        }
+
+        apr_sleep(GSGI_STOP_LOOK);
+    }
+
+    return __atomic_load_n(&gsgi_child.stopping, __ATOMIC_SEQ_CST)
+           == GSGI_STOPPING_AT_ONCE;
+}
+
 int gsgi_exchange_aborted(gsgi_exchange_t *x)
 {
+    if (is_stopped()) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, x->r, GSGI_LOGNO(0303)
+                      "the child process ends before the response");
+        __atomic_fetch_add(&gsgi_child.cut, 1, __ATOMIC_SEQ_CST);
+        gsgi_outcome(x, cut);
+        gsgi_exchange_release(x, GSGI_HOST_STOP);
+        x->r->connection->aborted = 1;
+
+        return OK;
+    }
+
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, x->r, GSGI_LOGNO(0301)
                   "the client has left");
-    gsgi_count(aborted, 1);
+    gsgi_outcome(x, aborted);
     gsgi_exchange_release(x, GSGI_HOST_ABORT);
     x->r->connection->aborted = 1;
 
@@ -73,7 +110,7 @@ static int timed_out(gsgi_exchange_t *x, const char *directive,
                   "%s: the application has not %s its response in %"
                   APR_TIME_T_FMT " ms", directive,
                   x->out.head_in ? "ended" : "begun", apr_time_as_msec(limit));
-    gsgi_count(timeouts, 1);
+    gsgi_outcome(x, timeouts);
 
     return give_up(x, GSGI_HOST_TIMEOUT, HTTP_GATEWAY_TIME_OUT);
 }
@@ -218,7 +255,7 @@ static int look_at_client(gsgi_exchange_t *x, int ready)
     return GSGI_GOES_ON;
 }
 
-static int look_at_limits(gsgi_exchange_t *x)
+int gsgi_exchange_limits(gsgi_exchange_t *x)
 {
     apr_uint64_t now = gsgi_clock();
     apr_uint32_t state;
@@ -238,6 +275,7 @@ static int look_at_limits(gsgi_exchange_t *x)
         == GSGI_STOPPING_AT_ONCE || state == GSGI_APP_STOPPED) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, x->r, GSGI_LOGNO(0303)
                       "the child process ends before the response");
+        __atomic_fetch_add(&gsgi_child.cut, 1, __ATOMIC_SEQ_CST);
         return give_up(x, GSGI_HOST_STOP, HTTP_SERVICE_UNAVAILABLE);
     }
 
@@ -252,6 +290,10 @@ static int take_news(gsgi_exchange_t *x, apr_uint32_t events)
         x->released = 1;
     }
 
+    if (events & GSGI_CQ_UPGRADE) {
+        return gsgi_upgrade(x, events);
+    }
+
     if (events & GSGI_CQ_READ) {
         x->in.begun = x->in.kind == GSGI_BODY_STREAM;
     }
@@ -260,7 +302,7 @@ static int take_news(gsgi_exchange_t *x, apr_uint32_t events)
 
     if (rc == GSGI_GOES_ON && (events & GSGI_CQ_CUT)) {
         if (!x->out.head_out) {
-            gsgi_count(failed, 1);
+            gsgi_outcome(x, failed);
         }
 
         rc = give_up(x, 0, HTTP_INTERNAL_SERVER_ERROR);
@@ -291,7 +333,7 @@ static int pump(gsgi_exchange_t *x)
         }
 
         if (rc == GSGI_GOES_ON) {
-            rc = look_at_limits(x);
+            rc = gsgi_exchange_limits(x);
         }
     } while (rc == GSGI_GOES_ON);
 
@@ -365,7 +407,7 @@ static int submit(gsgi_exchange_t *x)
     x->slot = gsgi_slot_get(gsgi_child.bridge);
 
     if (!x->slot) {
-        return gsgi_queue_refuse(x->r, GSGI_LIMITED_QUEUE,
+        return gsgi_queue_refuse(x, GSGI_LIMITED_QUEUE,
                                  "too many of its requests are abandoned", 0);
     }
 
@@ -454,6 +496,20 @@ static void take_notes(gsgi_exchange_t *x, int rc)
                    apr_off_t_toa(r->pool, x->out.sent));
 }
 
+/* What has not come to the application, or has come to nothing there. */
+static void count_rest(gsgi_exchange_t *x, int rc)
+{
+    if (x->r->connection->aborted) {
+        gsgi_outcome(x, aborted);
+    }
+    else if (ap_is_HTTP_SERVER_ERROR(rc)) {
+        gsgi_outcome(x, failed);
+    }
+    else {
+        gsgi_outcome(x, answered);
+    }
+}
+
 /* Why this process cannot serve the target at all, NULL when it can. */
 static const char *missing(request_rec *r, gsgi_target_t *target)
 {
@@ -489,12 +545,14 @@ int gsgi_handler(request_rec *r)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    if ((why = missing(r, target))) {
-        return gsgi_queue_refuse(r, GSGI_LIMITED_FAILED, why, 0);
-    }
-
     memset(&x, 0, sizeof(x));
     x.r = r;
+    gsgi_count(requests, 1);
+
+    if ((why = missing(r, target))) {
+        return gsgi_queue_refuse(&x, GSGI_LIMITED_FAILED, why, 0);
+    }
+
     x.conf = ap_get_module_config(r->per_dir_config, &gsgi_module);
     x.target = target;
     x.script_name = script_name;
@@ -508,7 +566,6 @@ int gsgi_handler(request_rec *r)
     }
 
     __atomic_fetch_add(&gsgi_child.active, 1, __ATOMIC_SEQ_CST);
-    gsgi_count(requests, 1);
 
     rc = gsgi_input_open(&x);
 
@@ -517,6 +574,7 @@ int gsgi_handler(request_rec *r)
     }
 
     take_notes(&x, rc);
+    count_rest(&x, rc);
     __atomic_fetch_sub(&gsgi_child.active, 1, __ATOMIC_SEQ_CST);
 
     return rc;

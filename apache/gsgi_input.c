@@ -18,25 +18,23 @@ APLOG_USE_MODULE(gsgi);
 /* What is read and thrown away of a body that the application left, so that
  * the connection can go on. */
 #define GSGI_IN_DISCARD  (256 * 1024)
+#define GSGI_IN_LINGER   apr_time_from_sec(5)
 
 static ap_filter_rec_t *guard_handle;
+
+static void hand_over_trailers(gsgi_exchange_t *x);
 
 
 /* An unlinked file where the server keeps temporary files. */
 apr_status_t gsgi_temp_file(request_rec *r, apr_file_t **file_out)
 {
-    const char *dir;
     char *name;
     apr_status_t rv;
 
-    rv = apr_temp_dir_get(&dir, r->pool);
-
-    if (rv == APR_SUCCESS) {
-        name = apr_pstrcat(r->pool, dir, "/gsgi.XXXXXX", NULL);
-        rv = apr_file_mktemp(file_out, name,
-                             APR_FOPEN_CREATE | APR_FOPEN_READ
-                             | APR_FOPEN_WRITE | APR_FOPEN_EXCL, r->pool);
-    }
+    name = apr_pstrcat(r->pool, gsgi_child.temp_dir, "/gsgi.XXXXXX", NULL);
+    rv = apr_file_mktemp(file_out, name,
+                         APR_FOPEN_CREATE | APR_FOPEN_READ | APR_FOPEN_WRITE
+                         | APR_FOPEN_EXCL, r->pool);
 
     if (rv == APR_SUCCESS) {
         apr_file_remove(name, r->pool);
@@ -65,6 +63,14 @@ static apr_status_t keep_in_file(gsgi_exchange_t *x, const char *data,
 
     if (rv == APR_SUCCESS) {
         rv = apr_file_write_full(in->file, data, len, NULL);
+    }
+
+    if (rv != APR_SUCCESS) {
+        /* not for the client to mend, as httpd would have it */
+        in->error = HTTP_INTERNAL_SERVER_ERROR;
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, x->r, GSGI_LOGNO(0206)
+                      "the request body could not be kept in a temporary "
+                      "file");
     }
 
     return rv;
@@ -141,10 +147,21 @@ static int buffer(gsgi_exchange_t *x)
 
         apr_brigade_cleanup(bb);
 
+        if (rv != APR_SUCCESS && x->in.error) {
+            r->connection->keepalive = AP_CONN_CLOSE;
+            return x->in.error;
+        }
+
         if (rv != APR_SUCCESS) {
             ap_log_rerror(APLOG_MARK, APLOG_INFO, rv, r, GSGI_LOGNO(0202)
                           "the request body could not be read");
             r->connection->keepalive = AP_CONN_CLOSE;
+
+            if (APR_STATUS_IS_ECONNABORTED(rv) || APR_STATUS_IS_ECONNRESET(rv)
+                || APR_STATUS_IS_EOF(rv)) {
+                gsgi_outcome(x, aborted);
+            }
+
             return ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
         }
     }
@@ -207,6 +224,7 @@ int gsgi_input_pack(gsgi_exchange_t *x, gsgi_pack_t *p)
     switch (in->kind) {
     case GSGI_BODY_INLINE:
         gsgi_pack_body(p, in->data, in->len, in->len);
+        hand_over_trailers(x);
         break;
 
     case GSGI_BODY_FILE:
@@ -221,6 +239,7 @@ int gsgi_input_pack(gsgi_exchange_t *x, gsgi_pack_t *p)
         }
 
         slot->body_kind = GSGI_BODY_FILE;
+        hand_over_trailers(x);
         gsgi_in_state(slot, GSGI_IN_END);
         break;
 
@@ -271,6 +290,32 @@ void gsgi_input_filters(void)
 {
     guard_handle = ap_register_output_filter("GSGI_GUARD", guard, NULL,
                                              AP_FTYPE_RESOURCE);
+}
+
+/* What came behind the body, as far as MergeTrailers has left it apart. */
+static void hand_over_trailers(gsgi_exchange_t *x)
+{
+    request_rec *r = x->r;
+    const apr_array_header_t *fields = apr_table_elts(r->trailers_in);
+    const apr_table_entry_t *t = (const apr_table_entry_t *) fields->elts;
+    gsgi_str_t *pairs;
+    int i;
+
+    if (fields->nelts == 0) {
+        return;
+    }
+
+    pairs = apr_palloc(r->pool, 2 * fields->nelts * sizeof(gsgi_str_t));
+
+    for (i = 0; i < fields->nelts; i++) {
+        pairs[2 * i].data = t[i].key;
+        pairs[2 * i].len = strlen(t[i].key);
+        pairs[2 * i + 1].data = t[i].val;
+        pairs[2 * i + 1].len = strlen(t[i].val);
+    }
+
+    gsgi_in_trailers(gsgi_child.bridge, x->slot, pairs,
+                     (apr_size_t) fields->nelts);
 }
 
 static apr_status_t read_some(gsgi_exchange_t *x, apr_size_t room)
@@ -335,6 +380,7 @@ static int hand_over(gsgi_exchange_t *x, apr_size_t room)
 
         if (APR_BUCKET_IS_EOS(e)) {
             in->done = 1;
+            hand_over_trailers(x);
             gsgi_in_state(x->slot, GSGI_IN_END);
             apr_brigade_cleanup(in->bb);
             return 0;
@@ -450,6 +496,35 @@ int gsgi_input_starved(gsgi_exchange_t *x)
               == (uint64_t) x->in.total;
 }
 
+/* The client is not kept waiting for the response by what it has yet to send,
+ * nor the thread by the client.  Returns the time limit of the socket. */
+static apr_interval_time_t begin_discard(gsgi_exchange_t *x)
+{
+    conn_rec *c = x->r->connection;
+    apr_socket_t *socket = ap_get_conn_socket(c);
+    apr_interval_time_t old = -1;
+
+    APR_BRIGADE_INSERT_TAIL(x->in.bb, apr_bucket_flush_create(c->bucket_alloc));
+    ap_pass_brigade(c->output_filters, x->in.bb);
+    apr_brigade_cleanup(x->in.bb);
+
+    if (socket && apr_socket_timeout_get(socket, &old) == APR_SUCCESS
+        && (old < 0 || old > GSGI_IN_LINGER)) {
+        apr_socket_timeout_set(socket, GSGI_IN_LINGER);
+    }
+
+    return old;
+}
+
+static void end_discard(gsgi_exchange_t *x, apr_interval_time_t old)
+{
+    apr_socket_t *socket = ap_get_conn_socket(x->r->connection);
+
+    if (socket && old != -1) {
+        apr_socket_timeout_set(socket, old);
+    }
+}
+
 /*
  * A body that was not read at all is left to httpd.  One that was read in
  * part is read on when that is little; else the connection ends.
@@ -459,6 +534,7 @@ void gsgi_input_close(gsgi_exchange_t *x)
     request_rec *r = x->r;
     apr_off_t rest = GSGI_IN_DISCARD;
     apr_off_t length = -1;
+    apr_interval_time_t old;
     apr_bucket *last;
     int eos = 0;
 
@@ -471,11 +547,14 @@ void gsgi_input_close(gsgi_exchange_t *x)
         return;
     }
 
-    if (x->in.length != -1 && x->in.length - x->in.total > rest) {
+    if (!x->out.head_out
+        || (x->in.length != -1 && x->in.length - x->in.total > rest)) {
         r->connection->keepalive = AP_CONN_CLOSE;
+        return;
     }
 
     apr_brigade_cleanup(x->in.bb);
+    old = begin_discard(x);
 
     while (!eos && rest > 0 && r->connection->keepalive != AP_CONN_CLOSE) {
         if (ap_get_brigade(r->input_filters, x->in.bb, AP_MODE_READBYTES,
@@ -490,6 +569,8 @@ void gsgi_input_close(gsgi_exchange_t *x)
         rest -= length > 0 ? length : 1;
         apr_brigade_cleanup(x->in.bb);
     }
+
+    end_discard(x, old);
 
     if (!eos) {
         r->connection->keepalive = AP_CONN_CLOSE;

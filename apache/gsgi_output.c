@@ -26,6 +26,9 @@ APLOG_USE_MODULE(gsgi);
 #define GSGI_FILE_BYTES   (4 * 1024 * 1024) /* of a file between two acks */
 
 
+static ap_filter_rec_t *trailers_handle;
+
+
 /* In HTTP/2 one cannot know; so much is kept by mod_http2 without waiting. */
 static int client_is_slow(gsgi_exchange_t *x)
 {
@@ -54,8 +57,17 @@ static int pass(gsgi_exchange_t *x)
 
     x->out.head_out = 1;
     whole = APR_BUCKET_IS_EOS(APR_BRIGADE_LAST(x->out.bb));
+
+    if (whole) {
+        gsgi_response_guard(x, 0);
+    }
+
     rv = ap_pass_brigade(r->output_filters, x->out.bb);
     apr_brigade_cleanup(x->out.bb);
+
+    if (!whole) {
+        gsgi_response_guard(x, 1);
+    }
 
     /* 100 Continue makes no sense any more */
     r->expecting_100 = 0;
@@ -69,7 +81,7 @@ static int pass(gsgi_exchange_t *x)
         /* httpd has refused the head, or a filter the body, and answered */
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, GSGI_LOGNO(0405)
                       "an output filter has refused the response");
-        gsgi_count(failed, 1);
+        gsgi_outcome(x, failed);
         return AP_FILTER_ERROR;
     }
 
@@ -266,7 +278,7 @@ static int add(gsgi_exchange_t *x, const char *data, apr_size_t len,
     x->out.sent += len;
     gsgi_count(bytes_sent, len);
 
-    if (x->conf->buffering == 1 && !copy
+    if (x->out.buffering && !copy
         && (gsgi_response_pending(x) || client_is_slow(x))) {
         return spool(x, data, len);
     }
@@ -370,6 +382,93 @@ static int add_chunk(gsgi_exchange_t *x, gsgi_chunk_head_t *head,
 }
 
 /*
+ * Trailers.  mod_http2 sends what is in r->trailers_out; in HTTP/1.1 httpd
+ * has no place for them, so they are put into its last chunk.
+ */
+
+static apr_bucket *last_chunk(apr_bucket_brigade *bb)
+{
+    apr_bucket *e = APR_BRIGADE_LAST(bb);
+    const char *data;
+    apr_size_t len;
+
+    if (e == APR_BRIGADE_SENTINEL(bb) || !APR_BUCKET_IS_EOS(e)) {
+        return NULL;
+    }
+
+    e = APR_BUCKET_PREV(e);
+
+    return e != APR_BRIGADE_SENTINEL(bb) && !APR_BUCKET_IS_METADATA(e)
+           && apr_bucket_read(e, &data, &len, APR_BLOCK_READ) == APR_SUCCESS
+           && len == 5 && !memcmp(data, "0\r\n\r\n", 5)
+           ? e : NULL;
+}
+
+static apr_status_t put_trailers(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    request_rec *r = f->r;
+    const apr_array_header_t *fields = apr_table_elts(r->trailers_out);
+    const apr_table_entry_t *t = (const apr_table_entry_t *) fields->elts;
+    apr_bucket *e = last_chunk(bb);
+    int i;
+
+    if (e) {
+        apr_bucket_split(e, 3);
+        e = APR_BUCKET_NEXT(e);
+
+        for (i = 0; i < fields->nelts; i++) {
+            const char *line = apr_pstrcat(r->pool, t[i].key, ": ", t[i].val,
+                                           "\r\n", NULL);
+
+            APR_BUCKET_INSERT_BEFORE(e,
+                apr_bucket_pool_create(line, strlen(line), r->pool,
+                                       r->connection->bucket_alloc));
+        }
+
+        ap_remove_output_filter(f);
+    }
+
+    return ap_pass_brigade(f->next, bb);
+}
+
+void gsgi_output_filters(void)
+{
+    trailers_handle = ap_register_output_filter("GSGI_TRAILERS", put_trailers,
+                                                NULL, AP_FTYPE_TRANSCODE + 1);
+}
+
+static int add_trailers(gsgi_exchange_t *x, apr_uint32_t chunk)
+{
+    request_rec *r = x->r;
+    gsgi_head_iter_t it;
+    gsgi_str_t name, value;
+    int rc = GSGI_GOES_ON;
+
+    if (r->header_only || x->out.discard
+        || gsgi_head_chunk(&it, gsgi_child.bridge, chunk) != GSGI_OK) {
+        return rc;
+    }
+
+    if (!x->out.head_out) {
+        /* or httpd would see that all is there, and give its length */
+        add_flush(x);
+        rc = pass(x);
+    }
+
+    while (gsgi_head_next(&it, &name, &value) == GSGI_OK) {
+        apr_table_addn(r->trailers_out,
+                       apr_pstrmemdup(r->pool, name.data, name.len),
+                       apr_pstrmemdup(r->pool, value.data, value.len));
+    }
+
+    if (!r->connection->master) {
+        ap_add_output_filter_handle(trailers_handle, NULL, r, r->connection);
+    }
+
+    return rc;
+}
+
+/*
  * Sends the chunks of a list in order, and gives them back as they are done
  * with: when this returns all of them are, but those that are still in the
  * brigade, whose first is in *kept.
@@ -390,6 +489,9 @@ static int add_list(gsgi_exchange_t *x, apr_uint32_t list, int copy,
             rc = add_chunk(x, head, chunk, copy);
             x->out.taken += head->len;
             *bytes += head->len;
+        }
+        else if (head->kind == GSGI_CHUNK_TRAILERS) {
+            rc = add_trailers(x, chunk - 1);
         }
         else if (head->kind == GSGI_CHUNK_FILE) {
             rc = pass(x);
@@ -454,7 +556,7 @@ static int add_events(gsgi_exchange_t *x, apr_uint32_t events)
     }
     else if ((events & GSGI_CQ_CUT)
              || ((events & GSGI_CQ_FLUSH) && !gsgi_response_pending(x)
-                 && !(x->conf->buffering == 1 && client_is_slow(x)))) {
+                 && !(x->out.buffering && client_is_slow(x)))) {
         add_flush(x);
     }
 
@@ -494,7 +596,7 @@ static int finish(gsgi_exchange_t *x, apr_uint32_t kept, apr_uint64_t bytes,
 
     if (events & GSGI_CQ_END) {
         x->out.ended = 1;
-        gsgi_count(answered, 1);
+        gsgi_outcome(x, answered);
         return OK;
     }
 
@@ -548,7 +650,7 @@ int gsgi_response_idle(gsgi_exchange_t *x)
     }
 
     if (rc == GSGI_GOES_ON && x->out.dirty && !gsgi_response_pending(x)
-        && !(x->conf->buffering == 1 && client_is_slow(x))) {
+        && !(x->out.buffering && client_is_slow(x))) {
         add_flush(x);
         rc = pass(x);
     }

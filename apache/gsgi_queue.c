@@ -75,13 +75,15 @@ static int has_left(gsgi_exchange_t *x)
     return poll(&pfd, 1, 0) > 0;
 }
 
-int gsgi_queue_refuse(request_rec *r, gsgi_limited_e kind, const char *text,
-                      apr_uint64_t retry)
+int gsgi_queue_refuse(gsgi_exchange_t *x, gsgi_limited_e kind,
+                      const char *text, apr_uint64_t retry)
 {
+    request_rec *r = x->r;
+
     apr_table_setn(r->err_headers_out, "Retry-After",
                    apr_psprintf(r->pool, "%" APR_UINT64_T_FMT,
                                 retry ? retry : GSGI_RETRY));
-    gsgi_count(rejected, 1);
+    gsgi_outcome(x, rejected);
     gsgi_log_limited(r, kind, text);
 
     return HTTP_SERVICE_UNAVAILABLE;
@@ -107,14 +109,14 @@ int gsgi_queue_ready(gsgi_exchange_t *x)
         now = gsgi_clock();
 
         if (now < load_time()) {
-            return gsgi_queue_refuse(x->r, GSGI_LIMITED_STARTING,
+            return gsgi_queue_refuse(x, GSGI_LIMITED_STARTING,
                                      "it has ended the last processes",
                                      (load_time() - now) / GSGI_SECOND + 1);
         }
 
         if (now > until || atomic_load(&gsgi_child.stopping)
                            == GSGI_STOPPING_AT_ONCE) {
-            return gsgi_queue_refuse(x->r, GSGI_LIMITED_STARTING,
+            return gsgi_queue_refuse(x, GSGI_LIMITED_STARTING,
                                      "it is not ready yet", 0);
         }
 
@@ -132,7 +134,7 @@ int gsgi_queue_ready(gsgi_exchange_t *x)
     }
 
     if (app_state() == GSGI_APP_FAILED || app_state() == GSGI_APP_STOPPED) {
-        return gsgi_queue_refuse(x->r, GSGI_LIMITED_FAILED,
+        return gsgi_queue_refuse(x, GSGI_LIMITED_FAILED,
                                  app_state() == GSGI_APP_FAILED
                                  ? "it has failed" : "it has ended", 0);
     }
@@ -165,7 +167,7 @@ static int wait_for_place(gsgi_exchange_t *x)
 
     if ((int) atomic_add(&queue_waiting) > gsgi_conf->queue) {
         atomic_sub(&queue_waiting);
-        return gsgi_queue_refuse(x->r, GSGI_LIMITED_QUEUE,
+        return gsgi_queue_refuse(x, GSGI_LIMITED_QUEUE,
                                  "the queue is full", retry);
     }
 
@@ -173,7 +175,7 @@ static int wait_for_place(gsgi_exchange_t *x)
 
     while (!take_place()) {
         if (gsgi_clock() >= until) {
-            rc = gsgi_queue_refuse(x->r, GSGI_LIMITED_QUEUE, "no place came "
+            rc = gsgi_queue_refuse(x, GSGI_LIMITED_QUEUE, "no place came "
                                    "free in the queue's time", retry);
             break;
         }

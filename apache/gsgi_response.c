@@ -95,6 +95,10 @@ static int read_head(gsgi_exchange_t *x, const char **path)
         ap_set_content_length(r, it.head->content_length);
     }
 
+    x->out.buffering = x->conf->buffering == -1
+                       ? (it.head->flags & GSGI_HEAD_SPOOL) != 0
+                       : x->conf->buffering;
+
     if ((it.head->flags & GSGI_HEAD_CLOSE) && !r->connection->master) {
         r->connection->keepalive = AP_CONN_CLOSE;
     }
@@ -132,7 +136,7 @@ static int override(gsgi_exchange_t *x)
 
     forget_head(x);
     gsgi_exchange_release(x, GSGI_HOST_ABORT);
-    gsgi_count(answered, 1);
+    gsgi_outcome(x, answered);
 
     return status;
 }
@@ -207,7 +211,7 @@ static int answer_by_file(gsgi_exchange_t *x, const char *path)
     }
 
     x->out.sent = info.size;
-    gsgi_count(answered, 1);
+    gsgi_outcome(x, answered);
 
     return OK;
 }
@@ -224,7 +228,7 @@ static int begin(gsgi_exchange_t *x)
                       "the head of the response cannot be read: the "
                       "application and this module do not agree");
         forget_head(x);
-        gsgi_count(failed, 1);
+        gsgi_outcome(x, failed);
         gsgi_exchange_release(x, GSGI_HOST_ABORT);
         return HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -329,9 +333,8 @@ void gsgi_response_cut(gsgi_exchange_t *x)
     request_rec *r = x->r;
     conn_rec *c = r->connection;
     apr_bucket_brigade *bb;
-    struct linger reset = { 1, 0 };
 
-    gsgi_count(cut, 1);
+    gsgi_outcome(x, cut);
 
     bb = apr_brigade_create(r->pool, c->bucket_alloc);
     APR_BRIGADE_INSERT_TAIL(bb, ap_bucket_error_create(HTTP_BAD_GATEWAY, NULL,
@@ -347,9 +350,35 @@ void gsgi_response_cut(gsgi_exchange_t *x)
         r->main->no_cache = 1;
     }
 
-    if (!c->master && !r->chunked && x->fd != -1
-        && !apr_table_get(r->headers_out, "Content-Length")) {
-        setsockopt(x->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    gsgi_response_guard(x, 1);
+
+    if (x->out.guarded) {
         c->aborted = 1;
+    }
+}
+
+/*
+ * Where the end of the connection is the end of the response, an end that is
+ * not ours must not look like it: an MPM that stops at once closes sockets.
+ */
+void gsgi_response_guard(gsgi_exchange_t *x, int on)
+{
+    request_rec *r = x->r;
+    struct linger reset = { 1, 0 };
+
+    if (on == x->out.guarded || x->fd == -1) {
+        return;
+    }
+
+    if (on && (r->chunked || r->connection->master
+               || apr_table_get(r->headers_out, "Content-Length"))) {
+        return;
+    }
+
+    reset.l_onoff = on;
+
+    if (setsockopt(x->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset))
+        == 0) {
+        x->out.guarded = on;
     }
 }

@@ -7,7 +7,6 @@
  */
 
 #include "mod_gsgi.h"
-#include "http_connection.h"
 #include "mpm_common.h"
 
 #define GSGI_DIR_FIELD(field) \
@@ -85,8 +84,6 @@ static void gsgi_register_hooks(apr_pool_t *p)
 
     ap_hook_child_init(gsgi_child_init, NULL, NULL, APR_HOOK_LAST);
     ap_hook_child_stopping(gsgi_child_stopping, NULL, NULL, APR_HOOK_FIRST);
-    ap_hook_pre_connection(gsgi_child_connection, NULL, NULL,
-                           APR_HOOK_MIDDLE);
 
     /* TRACE and OPTIONS * are answered before, the file system is walked
      * after map_to_storage */
@@ -98,6 +95,7 @@ static void gsgi_register_hooks(apr_pool_t *p)
     ap_hook_handler(gsgi_handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_handler(gsgi_status_handler, NULL, NULL, APR_HOOK_MIDDLE);
     gsgi_input_filters();
+    gsgi_output_filters();
     gsgi_status_hooks();
 }
 

@@ -187,13 +187,14 @@ typedef struct {
     gsgi_board_worker_t *worker;
     gsgi_trail_t        *trail;
     gsgi_owner_t        *owners;        /* by slot */
+    const char          *temp_dir;
     apr_uint64_t         started;
     apr_uint32_t         delay;         /* ms, before the library is loaded */
     apr_uint32_t         spin;          /* ns */
     int                  threaded;
     int                  stopping;      /* GSGI_STOPPING_*, atomic */
-    int                  connections;   /* atomic */
     int                  active;        /* requests in the handler, atomic */
+    int                  cut;           /* of these, by a stop, atomic */
 } gsgi_child_t;
 
 #define GSGI_STOPPING_GRACEFUL  1
@@ -206,7 +207,6 @@ extern const int gsgi_levels[];
 
 void gsgi_child_init(apr_pool_t *pchild, server_rec *s);
 void gsgi_child_stopping(apr_pool_t *pchild, int graceful);
-int gsgi_child_connection(conn_rec *c, void *csd);
 apr_uint64_t gsgi_clock(void);
 
 /* At most one message of a kind in a second; says how many were left out. */
@@ -253,8 +253,10 @@ typedef struct {
     apr_file_t         *spool;          /* GSGIBuffering */
     apr_off_t           spooled;
     apr_off_t           unspooled;
+    int                 buffering;      /* what the client leaves is spooled */
     int                 head_in;        /* the application has answered */
     int                 head_out;       /* the client has something of it */
+    int                 guarded;       /* see gsgi_response_guard */
     int                 inlined;        /* the slot's own body is dealt with */
     int                 dirty;          /* something may be held back */
     int                 discard;        /* nobody listens any more */
@@ -273,6 +275,7 @@ typedef struct {
     int            original;            /* r->status before */
     int            released;            /* by the application */
     int            queued;              /* holds a place of the queue */
+    int            counted;             /* its outcome is */
     apr_uint64_t   begun;
     apr_uint64_t   submitted;
     apr_uint64_t   queue_us;
@@ -303,7 +306,7 @@ int gsgi_queue_ready(gsgi_exchange_t *x);
 int gsgi_queue_enter(gsgi_exchange_t *x);
 void gsgi_queue_leave(gsgi_exchange_t *x);
 void gsgi_queue_wake(void);
-int gsgi_queue_refuse(request_rec *r, gsgi_limited_e kind, const char *text,
+int gsgi_queue_refuse(gsgi_exchange_t *x, gsgi_limited_e kind, const char *text,
                       apr_uint64_t retry);
 apr_uint32_t gsgi_queue_length(void);
 
@@ -329,21 +332,33 @@ int gsgi_response_take(gsgi_exchange_t *x, apr_uint32_t events);
 int gsgi_response_idle(gsgi_exchange_t *x);
 int gsgi_response_pending(gsgi_exchange_t *x);
 void gsgi_response_cut(gsgi_exchange_t *x);
+void gsgi_response_guard(gsgi_exchange_t *x, int on);
 
 /* Its body: sends a list of chunks and gives them back. */
 int gsgi_output_send(gsgi_exchange_t *x, apr_uint32_t list,
                      apr_uint32_t events);
 void gsgi_output_drop(apr_uint32_t list);
 void gsgi_output_close(gsgi_exchange_t *x);
+void gsgi_output_filters(void);
 
 /* Lets the slot go; why is GSGI_HOST_* for an application that is not done,
  * else 0. */
 void gsgi_exchange_release(gsgi_exchange_t *x, apr_uint32_t why);
+
+/* A connection that the application takes over. */
+int gsgi_upgrade(gsgi_exchange_t *x, apr_uint32_t events);
+
+/* Whether a time limit, or the life of the process, is over. */
+int gsgi_exchange_limits(gsgi_exchange_t *x);
 
 /* The client has left. */
 int gsgi_exchange_aborted(gsgi_exchange_t *x);
 
 #define gsgi_count(field, n)                                           \
     __atomic_fetch_add(&gsgi_child.worker->field, (n), __ATOMIC_RELAXED)
+
+/* Each request has one outcome, the first that is known. */
+#define gsgi_outcome(x, field)                                         \
+    ((void) ((x)->counted++ || gsgi_count(field, 1)))
 
 #endif /* MOD_GSGI_H */
