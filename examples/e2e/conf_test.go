@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -81,6 +82,9 @@ MinSpareServers 1
 MaxSpareServers 1`,
 }
 
+// numbers are the lines of an MPM that say how many processes and threads.
+var numbers = regexp.MustCompile(`(?m)^\w+ \d+\n?`)
+
 var apacheModules = []string{
 	"access_compat", "alias", "auth_basic", "authn_core", "authn_file", "authz_core",
 	"authz_host", "authz_user", "dir", "env", "filter", "headers", "include", "mime",
@@ -97,6 +101,10 @@ func apacheConf(kind string, conf setup) string {
 	quiet := " http2:warn"
 	if kind == prefork {
 		plain, secure, quiet = "", "", ""
+	}
+	mpm := mpms[kind]
+	if conf.mpm != "" {
+		mpm = numbers.ReplaceAllString(mpm, "") + conf.mpm
 	}
 	var load strings.Builder
 	for _, name := range apacheModules {
@@ -130,6 +138,9 @@ CustomLog @DIR@/access.log e2e
 	Options +Includes
 	Require all granted
 </Directory>
+<IfModule http2_module>
+	H2EarlyHints on
+</IfModule>
 <Location /gsgi-status>
 	SetHandler gsgi-status
 </Location>
@@ -147,7 +158,7 @@ CustomLog @DIR@/access.log e2e
 	%s
 </VirtualHost>
 %s
-`, mpms[kind], quiet, load.String(), world.modules["apache"], app, conf.main, plain, conf.server, secure, conf.more)
+`, mpm, quiet, load.String(), world.modules["apache"], app, conf.main, plain, conf.server, secure, conf.more)
 	return strings.ReplaceAll(text, "@MODS@", "/usr/lib/apache2/modules")
 }
 

@@ -25,6 +25,7 @@ var world struct {
 	library string // the test application
 	roots   *x509.CertPool
 	modules map[string]string
+	env     []string // of the servers, besides that of the tests
 }
 
 func TestMain(m *testing.M) {
@@ -38,7 +39,7 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(world.dir)
 	code := m.Run()
-	if err := stopShared(); err != nil {
+	if err := errors.Join(stopShared(), sanitizerReports()); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
@@ -57,6 +58,9 @@ func prepare() error {
 	if err := errors.Join(os.Chmod(dir, 0o755), writeFiles(dir), writeCertificate(dir)); err != nil {
 		return err
 	}
+	if world.env, err = sanitizers(); err != nil {
+		return err
+	}
 	world.library = filepath.Join(dir, "testapp.so")
 	return build(world.library)
 }
@@ -65,6 +69,9 @@ func build(library string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-o", library, "./testapp")
+	if experiment := os.Getenv("GSGI_GOEXPERIMENT"); experiment != "" {
+		cmd.Env = append(os.Environ(), "GOEXPERIMENT="+experiment)
+	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("testapp does not build: %w\n%s", err, out)
 	}
@@ -117,7 +124,7 @@ func writeFiles(dir string) error {
 			return err
 		}
 	}
-	for name, size := range map[string]int64{"sparse.bin": gib, "medium.bin": 64 * mib} {
+	for name, size := range map[string]int64{"sparse.bin": gib, "medium.bin": 64 * mib, "static/large.bin": 16 * mib} {
 		f, err := os.Create(filepath.Join(dir, name))
 		if err != nil {
 			return err

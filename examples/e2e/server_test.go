@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,6 +25,8 @@ const (
 	prefork = "apache prefork"
 )
 
+var everyKind = []string{nginx, event, worker, prefork}
+
 // A setup is a configuration apart from what every server needs. Names
 // between at signs are replaced: @DIR@ of the server, @SHARE@ of the run,
 // @LIB@, @PORT@, @TLS@, @EXTRA@.
@@ -33,7 +36,11 @@ type setup struct {
 	server string // the server block, or the server config and all virtual hosts
 	more   string // behind: further server blocks or virtual hosts
 	top    string // NGINX only: the main context
+	mpm    string // Apache only: instead of the usual processes and threads
 	noApp  bool   // main has its own gsgi_app
+
+	wrap []string // a program that starts the server's
+	env  []string // of the server, besides the usual one
 }
 
 // A server is one running NGINX or Apache.
@@ -47,6 +54,7 @@ type server struct {
 	exited            chan struct{}
 	log               *logFile
 	base              usage
+	wrap, env         []string
 }
 
 func (s *server) apache() bool {
@@ -59,7 +67,7 @@ func prepareServer(kind string, conf setup) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{kind: kind, dir: dir, exited: make(chan struct{})}
+	s := &server{kind: kind, dir: dir, exited: make(chan struct{}), wrap: conf.wrap, env: conf.env}
 	if err := errors.Join(os.Chmod(dir, 0o755), s.choosePorts()); err != nil {
 		return nil, err
 	}
@@ -103,10 +111,14 @@ func (s *server) fill(text string) string {
 
 // command is the server's program with this configuration.
 func (s *server) command(args ...string) *exec.Cmd {
+	program := []string{"/usr/sbin/nginx", "-p", s.dir, "-c", s.conf}
 	if s.apache() {
-		return exec.Command("/usr/sbin/apache2", append([]string{"-d", s.dir, "-f", s.conf}, args...)...)
+		program = []string{"/usr/sbin/apache2", "-d", s.dir, "-f", s.conf}
 	}
-	return exec.Command("/usr/sbin/nginx", append([]string{"-p", s.dir, "-c", s.conf}, args...)...)
+	program = slices.Concat(s.wrap, program, args)
+	cmd := exec.Command(program[0], program[1:]...)
+	cmd.Env = slices.Concat(os.Environ(), world.env, s.env)
+	return cmd
 }
 
 // check runs the server's test of the configuration.
@@ -116,15 +128,19 @@ func (s *server) check() (string, error) {
 }
 
 func (s *server) start() error {
-	var args []string
-	if s.apache() {
-		args = []string{"-DFOREGROUND"}
-	}
 	stderr, err := os.Create(filepath.Join(s.dir, "stderr"))
 	if err != nil {
 		return err
 	}
 	defer stderr.Close()
+	return s.startWith(stderr)
+}
+
+func (s *server) startWith(stderr *os.File) error {
+	var args []string
+	if s.apache() {
+		args = []string{"-DFOREGROUND"}
+	}
 	s.cmd = s.command(args...)
 	s.cmd.Stdout, s.cmd.Stderr = stderr, stderr
 	// Apache signals its whole process group.
@@ -148,12 +164,13 @@ func (s *server) untilReady() error {
 			return fmt.Errorf("%s has ended: %v\n%s", s.kind, s.cmd.ProcessState, s.texts())
 		default:
 		}
-		if _, last = s.status(); last == nil {
+		if _, _, last = s.get("/gsgi-status"); last == nil {
 			return nil
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return fmt.Errorf("%s does not answer: %w\n%s", s.kind, last, s.texts())
+	s.kill()
+	return fmt.Errorf("%s does not answer: %w\n%s", s.kind, last, clip(s.texts(), 8000))
 }
 
 // texts is what the server has said since its start.
@@ -230,6 +247,12 @@ func launchUnclean(t *testing.T, kind string, conf setup) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.stopAtEnd(t)
+	return s
+}
+
+// stopAtEnd ends the server with the test.
+func (s *server) stopAtEnd(t *testing.T) {
 	t.Cleanup(func() {
 		if err := s.stop(); err != nil {
 			t.Error(err)
@@ -238,7 +261,6 @@ func launchUnclean(t *testing.T, kind string, conf setup) *server {
 			t.Logf("log of %s:\n%s", s.kind, s.log.tail(60))
 		}
 	})
-	return s
 }
 
 // get fetches a page over a connection of its own.

@@ -16,6 +16,7 @@ import (
 // The protocols.
 const (
 	h1  = "HTTP1"
+	h1s = "HTTP1 TLS"
 	h2  = "HTTP2"
 	h2c = "HTTP2 cleartext"
 )
@@ -104,7 +105,7 @@ func (x *target) run(t *testing.T, name string, f func(t *testing.T)) {
 }
 
 func (x *target) url(path string) string {
-	if x.protocol == h2 {
+	if x.protocol == h2 || x.protocol == h1s {
 		return "https://" + x.tls + path
 	}
 	return "http://" + x.plain + path
@@ -139,7 +140,7 @@ func (x *target) transport(t *testing.T) *http.Transport {
 		TLSClientConfig:     &tls.Config{RootCAs: world.roots, ServerName: "localhost"},
 	}
 	switch x.protocol {
-	case h1:
+	case h1, h1s:
 		tr.Protocols.SetHTTP1(true)
 	case h2:
 		tr.Protocols.SetHTTP2(true)

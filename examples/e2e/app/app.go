@@ -35,17 +35,39 @@ var routes = map[string]http.HandlerFunc{
 	"accel":   accel,
 	"go":      redirect,
 
+	// connections
+	"raw":     raw,
+	"coder":   coderEcho,
+	"gorilla": gorillaEcho,
+	"proxy":   proxy,
+
+	// protocol
+	"hints":       hints,
+	"trailers":    trailers,
+	"intrailers":  inTrailers,
+	"pingpong":    pingPong,
+	"simplex":     simplex,
+	"readlate":    readDeadline,
+	"writelate":   writeDeadline,
+	"timeout":     timeoutHandler,
+	"maxbytes":    maxBytes,
+	"lateuse":     lateUse,
+	"certificate": certificate,
+
 	// time
-	"wait":   wait,
-	"sleep":  sleep,
-	"burn":   burn,
-	"crowd":  crowd,
-	"worker": worker,
-	"stacks": stacks,
-	"gc":     collect,
+	"wait":    wait,
+	"sleep":   sleep,
+	"burn":    burn,
+	"crowd":   crowd,
+	"spin":    spin,
+	"worker":  worker,
+	"stacks":  stacks,
+	"version": version,
+	"gc":      collect,
 
 	// failures
 	"panic":     panics,
+	"gopanic":   goPanics,
 	"goexit":    goexit,
 	"abort":     abort,
 	"badheader": badHeader,
@@ -55,6 +77,16 @@ var routes = map[string]http.HandlerFunc{
 	"segv":      segv,
 	"log":       logs,
 	"flood":     flood,
+	"nil":       nilDereference,
+	"fatal":     fatal,
+
+	// the process
+	"settings": settings,
+	"children": children,
+	"notify":   notify,
+	"say":      say,
+	"taint":    taint,
+	"clean":    clean,
 }
 
 // Handler answers for the http.Handler side.

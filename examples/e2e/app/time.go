@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,27 @@ func compute(end time.Time) {
 	}
 }
 
+// spin collects garbage while a loop runs that can only be stopped by a
+// signal, and tells whether the collection came to its end before the loop.
+func spin(w http.ResponseWriter, r *http.Request) {
+	var collected, looped atomic.Bool
+	started := make(chan struct{})
+	go func() {
+		close(started)
+		for n := 0; n < 20_000_000_000 && !collected.Load(); n++ {
+		}
+		looped.Store(true)
+	}()
+	<-started
+	runtime.GC()
+	if looped.Load() {
+		fmt.Fprintln(w, "stuck")
+	} else {
+		fmt.Fprintln(w, "collected")
+	}
+	collected.Store(true)
+}
+
 // crowds are the meetings of crowd, by token.
 var crowds sync.Map
 
@@ -88,7 +110,7 @@ func stacks(w http.ResponseWriter, r *http.Request) {
 func collect(w http.ResponseWriter, r *http.Request) {
 	for range 2 {
 		runtime.AddCleanup(new([16]byte), func(int) {}, 0)
-		runtime.GC()
+		debug.FreeOSMemory()
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"flag"
 	"log"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -27,9 +28,15 @@ import (
 
 var (
 	entries = flag.String("entries", "8080,admin,gw,mux", "what to serve")
-	fail    = flag.String("fail", "", "return, panic or exit instead of serving")
+	fail    = flag.String("fail", "", "return, panic, long, exit, error, flag or hang instead of serving")
+	code    = flag.Int("code", 3, "what to exit with")
 	when    = flag.String("when", "server", "where to fail: probe, server")
+	life    = flag.String("life", "", "file for what happens to the application")
+	own     = flag.Bool("own", false, "serve with an http.Server of its own")
 	delay   = flag.Duration("delay", 0, "pause before serving in a server")
+	touch   = flag.String("touch", "", "file to make before serving")
+	signals = flag.Bool("signals", false, "take the server's signals before serving")
+	child   = flag.String("child", "", "argument of sleep, which is started before serving")
 )
 
 // initial fails before main, when it is told to.
@@ -46,6 +53,12 @@ func main() {
 	flag.Parse()
 	app.Segv = func() { C.read_null() }
 
+	if err := errors.Join(makeFile(*touch), startChild(*child)); err != nil {
+		log.Fatal(err)
+	}
+	if *signals {
+		app.TakeSignals()
+	}
 	where := "server"
 	if goapp.Mode() == goapp.Checking {
 		where = "probe"
@@ -58,6 +71,10 @@ func main() {
 		time.Sleep(*delay)
 	}
 
+	record := app.NewLife(*life)
+	defer record.End()
+	record.Watch()
+
 	for _, entry := range strings.Split(*entries, ",") {
 		switch entry {
 		case "admin":
@@ -68,6 +85,9 @@ func main() {
 			goapp.Handle(entry, app.Mux())
 		}
 	}
+	if *own {
+		log.Fatal(goapp.Serve(record.Server(":8080", app.Handler())))
+	}
 	log.Fatal(goapp.ListenAndServe(":8080", app.Handler()))
 }
 
@@ -75,10 +95,33 @@ func failNow() {
 	switch *fail {
 	case "panic":
 		panic("failing on demand")
+	case "long":
+		panic("long on demand, " + strings.Repeat("x", 5000))
 	case "exit":
 		log.Print("exiting on demand")
-		os.Exit(3)
+		os.Exit(*code)
 	case "error":
 		log.Fatal(errors.New("fatal on demand"))
+	case "flag":
+		flag.CommandLine.Parse([]string{"-no-such-flag"})
+	case "hang":
+		select {}
 	}
+}
+
+func makeFile(name string) error {
+	if name == "" {
+		return nil
+	}
+	return os.WriteFile(name, nil, 0o600)
+}
+
+// startChild starts a process that holds this one's standard error.
+func startChild(seconds string) error {
+	if seconds == "" {
+		return nil
+	}
+	cmd := exec.Command("sleep", seconds)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	return cmd.Start()
 }

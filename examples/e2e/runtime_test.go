@@ -1,0 +1,65 @@
+package e2e
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// TestSecondRuntime has another module load a Go library of its own into the
+// worker. Both runtimes must go on stopping their goroutines, without which a
+// collection of garbage waits for the end of every tight loop.
+func TestSecondRuntime(t *testing.T) {
+	library := filepath.Join(world.dir, "other.so")
+	command(t, "go", "build", "-buildmode=c-shared", "-o", library, "./otherlib")
+	for _, c := range []struct{ name, order string }{
+		{"before the application", "-DOTHER_ORDER=APR_HOOK_FIRST"},
+		{"while the application starts", "-DOTHER_ORDER=APR_HOOK_REALLY_LAST+10"},
+		{"later", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			module := filepath.Join(world.dir, "mod_other.so")
+			buildOther(t, module, library, c.order)
+			s := launch(t, event, setup{
+				main:   "LoadModule other_module " + module,
+				server: locationConf(event, "/", "", ""),
+			})
+			x := &target{s, h1}
+			assert.Equal(t, "collected\n", x.page(t, "/other").body)
+			assert.Equal(t, "collected\n", x.page(t, "/spin").body)
+			assert.Equal(t, "collected\n", x.page(t, "/other").body)
+			warning := s.log.want(t, 0, `has brought a second Go runtime into this process`)
+			assert.Contains(t, warning, `"`+library+`"`)
+			assert.Contains(t, warning, `"`+world.library+`"`)
+		})
+	}
+}
+
+// buildOther builds the other module, which needs no apxs to be loaded.
+func buildOther(t *testing.T, module, library, order string) {
+	t.Helper()
+	args := []string{"-shared", "-fPIC", "-O2", "-o", module, "testdata/mod_other.c",
+		fmt.Sprintf("-DOTHER_LIBRARY=%q", library)}
+	for _, name := range []string{"INCLUDEDIR", "APR_INCLUDEDIR", "APU_INCLUDEDIR"} {
+		args = append(args, "-I"+strings.TrimSpace(command(t, "apxs", "-q", name)))
+	}
+	args = append(args, strings.Fields(command(t, "apxs", "-q", "EXTRA_CPPFLAGS"))...)
+	if order != "" {
+		args = append(args, order)
+	}
+	command(t, "gcc", args...)
+}
+
+// command runs a program and returns what it says.
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
