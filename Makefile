@@ -22,7 +22,7 @@ NGINX_PORT ?= 8080
 APACHE_PORT ?= 8081
 EXAMPLE ?= showcase
 
-.PHONY: help build run test bench microbench install clean lint always
+.PHONY: help build run test soak bench microbench install clean lint always
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s%s\n", $$1, $$2 }' \
@@ -42,6 +42,9 @@ run: build ## serve the examples with NGINX and with Apache until Ctrl-C
 
 test: build ## run all tests
 	@build/test.sh all
+
+soak: build ## run mixed traffic with crashes and reloads for SOAK_MINUTES
+	@build/soak.sh
 
 lint: build ## run only the checks that start nothing
 	@build/test.sh lint

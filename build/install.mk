@@ -8,6 +8,8 @@ NGINX_CONFDIR ?= $(SYSCONFDIR)/nginx
 APACHE_MODULES ?= $(PREFIX)/lib/apache2/modules
 APACHE_AVAILABLE ?= $(SYSCONFDIR)/apache2/mods-available
 
+GSGI_LIBDIR ?= $(PREFIX)/lib/gsgi
+
 INSTALL ?= install
 
 # Debian's NGINX finds its own directory of modules by this name.

@@ -12,7 +12,7 @@ set := build
 ifneq ($(filter run,$(MAKECMDGOALS)),)
 set := run
 endif
-ifneq ($(filter test lint,$(MAKECMDGOALS)),)
+ifneq ($(filter test lint soak,$(MAKECMDGOALS)),)
 set := test
 endif
 ifneq ($(filter bench,$(MAKECMDGOALS)),)

@@ -26,7 +26,16 @@ examples=(./hello ./guestbook ./stream ./showcase)
 
 lint=(format style vet staticcheck tidy darwin warnings)
 tests=(nocgo oldest newest arm64 c go race fuzz examples packages install run
-    readme e2e)
+    readme parity e2e asan)
+
+sanitize=(-fsanitize=address,undefined -fno-sanitize-recover=undefined
+    -fno-omit-frame-pointer)
+# of the tests through the servers, what the sanitizers see in make test
+reduced=(BodiesReadInPart BodiesNotRead BodiesOnRequest BodiesThatEndEarly
+    PipelinedRequests Panics ErrAbortHandler BodyThatYieldsAnError BadHeaders
+    ContentLengthThatIsWrong ClientsThatLeave RequestsArriveAsInNetHTTP HEAD
+    ResponsesInShort ResponseHeaders Flush SubrequestsInNGINX
+    InternalRedirectsInApache Leaks ReloadUnderLoad)
 
 passed=0 failed=0 skipped=0
 failures=()
@@ -88,7 +97,7 @@ step_style() {
 
 step_vet() {
     check 'go vet' "$go" vet ./...
-    check 'go vet, examples' in_dir examples "$go" vet ./...
+    check 'go vet, examples' in_dir examples "$go" vet -tags soak ./...
 }
 
 step_staticcheck() {
@@ -149,6 +158,7 @@ step_c() {
         check "$dir" make -C "$dir" check
         check "$dir with sanitizers" make -C "$dir" check-asan
     done
+    check 'cshim/host/test with ThreadSanitizer' make -C cshim/host/test check-tsan
 }
 
 step_go() {
@@ -175,7 +185,7 @@ step_fuzz() {
 
 step_examples() {
     local packages
-    packages=$(cd examples && "$go" list ./... | grep -v /examples/e2e)
+    packages=$(cd examples && "$go" list ./... | grep -v '/examples/\(e2e\|parity\)')
     # shellcheck disable=SC2086 # a list
     go_test examples $packages
 }
@@ -196,8 +206,27 @@ step_readme() {
     check 'what the README says' timeout 300 build/test-readme.sh
 }
 
+# The same requests to net/http, NGINX and Apache.
+step_parity() {
+    go_test examples -timeout 10m ./parity/...
+}
+
 step_e2e() {
     go_test examples -timeout 15m ./e2e/...
+}
+
+# The server modules with sanitizers, and an application library whose cgo is
+# checked.  What a sanitizer reports fails the run.
+step_asan() {
+    check 'modules with sanitizers' build/modules.sh "$out/asan" "${sanitize[@]}"
+    sanitized -timeout 5m -run "^Test($(IFS='|' && echo "${reduced[*]}"))\$" ./e2e
+}
+
+# go test in examples, with these modules.
+sanitized() {
+    GSGI_SANITIZERS=yes GSGI_GOEXPERIMENT=cgocheck2 \
+        GSGI_NGINX_MODULE=$out/asan/ngx_http_gsgi_module.so \
+        GSGI_APACHE_MODULE=$out/asan/mod_gsgi.so go_test examples "$@"
 }
 
 close() {
