@@ -44,4 +44,19 @@ for page in README.md */*.md; do
         fi
     done
 done
+
+# Tests that the table of hazards names and nobody has.
+tests=$(files -name '*_test.go' -o -name 'test_*.c')
+grep -o '`[^`]*`' cshim/HAZARDS.md | tr -d '`' | sort -u | while read -r test; do
+    case $test in
+    Test* | Fuzz*) pattern="^func $test(" ;;
+    *": "* | *_*_*_*) pattern="\"$test\"" ;;
+    *) continue ;;
+    esac
+    # shellcheck disable=SC2086 # a list
+    if ! grep -q -e "$pattern" $tests; then
+        echo "cshim/HAZARDS.md: there is no test $test"
+        exit 1
+    fi
+done || bad=1
 exit $bad
