@@ -142,6 +142,8 @@ typedef struct {
 
     gsgi_bridge_t              *bridge;
     gsgi_region_t              *region;
+    const gsgi_launch_t        *launch;
+    uint32_t                    delay;     /* ms, before it is loaded */
     gsgi_app_t                 *app;
     gsgi_board_t               *board;
     gsgi_board_worker_t        *figures;

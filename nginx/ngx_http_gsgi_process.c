@@ -35,6 +35,7 @@ static void ngx_http_gsgi_accept(ngx_connection_t *c);
 static uint32_t ngx_http_gsgi_procs(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf);
 
+static void ngx_http_gsgi_load_app(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_wake(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_event_handler(ngx_event_t *ev);
 static ngx_int_t ngx_http_gsgi_completions(ngx_http_gsgi_worker_t *w);
@@ -271,18 +272,31 @@ ngx_http_gsgi_start(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
                       "loading it in %uD ms", &gmcf->name, delay);
     }
 
-    if (gsgi_child_app_start(&w->app, w->bridge, &gmcf->launch, delay, err,
-                             errlen)
-        != GSGI_OK)
-    {
-        return NGX_ERROR;
-    }
+    w->launch = &gmcf->launch;
+    w->delay = delay;
 
-    /* the first turn of the event loop must not wait yet */
+    /*
+     * It is loaded in the first turn of the event loop, when all modules have
+     * initialized the process: some bring a Go runtime, too
+     */
 
     ngx_post_event(w->connection->read, &ngx_posted_next_events);
 
     return NGX_OK;
+}
+
+
+static void
+ngx_http_gsgi_load_app(ngx_http_gsgi_worker_t *w)
+{
+    char  err[GSGI_ERR_MAX];
+
+    if (gsgi_child_app_start(&w->app, w->bridge, w->launch, w->delay, err,
+                             sizeof(err))
+        != GSGI_OK)
+    {
+        ngx_http_gsgi_fail(w, err);
+    }
 }
 
 
@@ -503,6 +517,10 @@ ngx_http_gsgi_event_handler(ngx_event_t *ev)
 
     c = ev->data;
     w = c->data;
+
+    if (w->app == NULL && !w->failed) {
+        ngx_http_gsgi_load_app(w);
+    }
 
     if (c->close) {
         c->close = 0;

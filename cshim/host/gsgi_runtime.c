@@ -14,7 +14,6 @@
 #endif
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <pthread.h>
@@ -41,13 +40,6 @@ typedef struct {
 } gsgi_runtime_search_t;
 
 typedef struct {
-    gsgi_runtime_start_pt   start;
-    void                   *data;
-    int                     late;       /* waits no longer */
-    int                     done;
-} gsgi_runtime_join_t;
-
-typedef struct {
     unsigned long long   adds;  /* objects loaded so far */
     char                *path;
     size_t               len;
@@ -58,7 +50,6 @@ static void gsgi_runtime_signal(int signo, siginfo_t *info, void *context);
 
 
 static pthread_mutex_t          gsgi_runtime_lock = PTHREAD_MUTEX_INITIALIZER;
-static gsgi_runtime_join_t     *gsgi_runtime_joining;
 
 /* Those that have had SIGURG; they come and never go. */
 static gsgi_runtime_handler_pt  gsgi_runtime_handlers[GSGI_RUNTIMES];
@@ -308,95 +299,35 @@ gsgi_runtimes_start(int ours)
 }
 
 
-static void
-gsgi_runtime_join(void)
-{
-    int                   i;
-    gsgi_runtime_join_t  *join = gsgi_runtime_joining;
-
-    if (gsgi_runtimes_start(0) && !join->late) {
-        return;
-    }
-
-    join->start(join->data);
-    join->done = 1;
-
-    for (i = 0; gsgi_runtimes_start(1) && i < GSGI_RUNTIME_NAPS; i++) {
-        gsgi_runtime_nap();
-    }
-}
-
-
-/*
- * Nothing can be loaded in another thread while dlsym looks for this function,
- * and it asks here where it is.  So the lock is the one that constructors run
- * under as a rule: with another of the linker's, a dlopen that goes on in
- * another thread and a thread that starts here would wait for each other.
- */
+/* Who has had SIGURG shows only as long as nobody else has taken it. */
 
 static void
-gsgi_runtime_nothing(void)
+gsgi_runtime_await(int ours)
 {
-}
+    int  i, starting;
 
-
-static void (*gsgi_runtime_resolve(void))(void)
-{
-    if (gsgi_runtime_joining) {
-        gsgi_runtime_join();
-    }
-
-    return gsgi_runtime_nothing;
-}
-
-
-void gsgi_runtime_turn(void)
-    __attribute__((ifunc("gsgi_runtime_resolve"), visibility("default")));
-
-
-static void
-gsgi_runtime_locked(gsgi_runtime_join_t *join)
-{
-    Dl_info           info;
-    struct link_map  *map;
-
-    gsgi_runtime_joining = join;
-
-    if (dladdr1((void *) &gsgi_runtime_joining, &info, (void **) &map,
-                RTLD_DL_LINKMAP) == 0
-        || dlsym(map, "gsgi_runtime_turn") == NULL)
-    {
-        gsgi_runtime_join();
-    }
-
-    gsgi_runtime_joining = NULL;
-}
-
-
-/*
- * Runtimes start in threads of their own, and who has had SIGURG shows only
- * as long as nobody else has taken it: they start one after the other.
- */
-
-void
-gsgi_runtimes_join(gsgi_runtime_start_pt start, void *data)
-{
-    int                  i;
-    gsgi_runtime_join_t  join = { start, data, 0, 0 };
-
-    for (i = 0; /* void */ ; i++) {
-        join.late = i == GSGI_RUNTIME_NAPS;
-
+    for (i = 0; i < GSGI_RUNTIME_NAPS; i++) {
         pthread_mutex_lock(&gsgi_runtime_lock);
-        gsgi_runtime_locked(&join);
+        starting = gsgi_runtimes_start(ours);
         pthread_mutex_unlock(&gsgi_runtime_lock);
 
-        if (join.done) {
-            break;
+        if (!starting) {
+            return;
         }
 
         gsgi_runtime_nap();
     }
+}
+
+
+/* Runtimes start in threads of their own: they do it one after the other. */
+
+void
+gsgi_runtimes_join(gsgi_runtime_start_pt start, void *data)
+{
+    gsgi_runtime_await(0);
+    start(data);
+    gsgi_runtime_await(1);
 
     gsgi_runtimes_share();
 }

@@ -241,7 +241,7 @@ test_probe_main(void)
     check_has(test_err, "before it served: SIGSEGV: segmentation violation");
 
     check_int(test_probe_mode("noise-exit", TEST_TIMEOUT), GSGI_ERROR);
-    check_has(test_err, "exit code 4 before it served: line 19992\n");
+    check_has(test_err, "exit code 4 before it served: line 19976\n");
     check_has(test_err, "\nline 19999");
 }
 

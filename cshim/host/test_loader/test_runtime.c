@@ -189,39 +189,7 @@ test_runtime_after(void)
 }
 
 
-/* Other modules load while ours does, in a thread of its own. */
-
-static void
-test_runtime_meanwhile_child(void)
-{
-    char          err[GSGI_ERR_MAX], text[GSGI_ERR_MAX];
-    test_spin_pt  spin;
-
-    test_b = test_bridge();
-    check_int(gsgi_child_app_start(&test_app, test_b, test_how, 0, err,
-                                   sizeof(err)), GSGI_OK);
-    spin = test_runtime_load_other("other.so");
-    check(test_wait_state(test_b, GSGI_APP_READY, TEST_READY));
-    test_sleep(200);
-
-    check_int(gsgi_app_runtimes(test_app, text, sizeof(text)), 1);
-    test_runtime_both(spin);
-}
-
-
-static void
-test_runtime_meanwhile(void)
-{
-    int  i;
-
-    for (i = 0; i < 8; i++) {
-        test_how = test_launch("app.so", "spin", NULL);
-        check_int(test_fork(test_runtime_meanwhile_child), 0);
-    }
-}
-
-
-/* And load and unload something else all the time. */
+/* Others load and unload something all the time. */
 
 static int  test_runtime_ended;
 
@@ -301,7 +269,6 @@ test_runtime_three(void)
 const test_t  test_runtime[] = {
     { "runtime: another one before ours", test_runtime_before },
     { "runtime: another one after ours", test_runtime_after },
-    { "runtime: another one at the same time", test_runtime_meanwhile },
     { "runtime: other libraries at the same time", test_runtime_busy },
     { "runtime: two more", test_runtime_three },
     { NULL, NULL }
