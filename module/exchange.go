@@ -51,7 +51,8 @@ type Exchange struct {
 	out  output
 	web  *web
 	head [headRoom]byte  // where the response's head begins to be packed
-	room [blockRoom]byte // for a short block
+	room [blockRoom]byte // for a short block, and what is made of it
+	used int             // of room
 }
 
 // What is enough for most responses, and for requests without many cookies,
@@ -92,6 +93,9 @@ func (g *Gateway) take(i uint32) (*Exchange, error) {
 	s.QueueUS = g.clock.since(s.SubmittedNS)
 	blockLen := int(s.BlockLen)
 	data := g.b.Block(s, x.room[:])
+	if len(data) <= blockRoom {
+		x.used = len(data)
+	}
 	x.out.init(x)
 	x.in.init(x, data[min(blockLen, len(data)):])
 	x.block.software = g.conf.Software

@@ -19,6 +19,8 @@ const inlineMax = 2048
 // that does not take what is flushed in crumbs must not cost a chunk for each.
 const piecesMax = 32
 
+type completer interface{ complete(first []byte, done bool) }
+
 // output is the response on its way to the host: first the head and a short
 // body in the slot, then chunks, under the request's credit.
 type output struct {
@@ -49,7 +51,7 @@ type output struct {
 
 	// complete is asked for what the head still lacks, with the first bytes of
 	// the body, just before it is sent.
-	complete func(first []byte, done bool)
+	complete completer
 }
 
 var errCut = errors.New("gsgi: response given up")
@@ -256,7 +258,7 @@ func (o *output) flush() error {
 // first is what follows it; done says that nothing does.
 func (o *output) sendHead(first []byte, done bool) error {
 	if o.complete != nil {
-		o.complete(o.first(first), done)
+		o.complete.complete(o.first(first), done)
 	}
 	if done && !o.streamed && o.head.length < 0 && bodyAllowed(o.head.status) && (o.x.flags&bridge.ReqHead == 0 || o.inline > 0) {
 		o.head.length = int64(o.inline)
@@ -294,7 +296,7 @@ func (o *output) first(more []byte) []byte {
 		return more
 	}
 	data := o.x.b.Data(o.x.s)[:o.inline]
-	if len(data) >= sniffLen {
+	if len(data) >= sniffLen || len(more) == 0 {
 		return data
 	}
 	return append(append(make([]byte, 0, sniffLen), data...), more[:min(len(more), sniffLen-len(data))]...)

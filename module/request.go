@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unsafe"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
 )
@@ -18,18 +19,18 @@ var noRequest = new(http.Request)
 
 // web is an exchange in the form of net/http.
 type web struct {
-	request  *http.Request
+	request  http.Request
 	url      url.URL
 	response response
 }
 
 func (x *Exchange) asWeb() *web {
 	if x.web == nil {
-		w := &web{request: noRequest.WithContext(&x.ctx)}
+		w := &web{request: *noRequest.WithContext(&x.ctx)} // copied, not allocated
 		w.response.x = x
 		w.response.header = make(http.Header, 4)
 		x.web = w
-		x.fill(w.request, &w.url)
+		x.fill(&w.request, &w.url)
 	}
 	return x.web
 }
@@ -43,7 +44,7 @@ func (w *web) removeForms() {
 // Request is the request as net/http's server would give it to a handler, but
 // for the path: that is the one that the server decided on, without the mount
 // point. It is built once.
-func (x *Exchange) Request() *http.Request { return x.asWeb().request }
+func (x *Exchange) Request() *http.Request { return &x.asWeb().request }
 
 // ResponseWriter is the response in the form of net/http.
 func (x *Exchange) ResponseWriter() http.ResponseWriter { return x.asWeb().writer(x) }
@@ -70,7 +71,7 @@ func (x *Exchange) fill(r *http.Request, u *url.URL) {
 	}
 	r.Body = x.Body()
 	r.ContentLength = x.ContentLength()
-	r.RemoteAddr = remoteAddr(b)
+	r.RemoteAddr = x.remoteAddr()
 	if b.Scheme() == "https" && x.flags&bridge.ReqTLS != 0 {
 		r.TLS = tlsState(b)
 	}
@@ -207,7 +208,7 @@ func (x *Exchange) trailers(data []byte) {
 	if x.web == nil {
 		return
 	}
-	r := x.web.request
+	r := &x.web.request
 	for name, value := range fields(data) {
 		name = http.CanonicalHeaderKey(name)
 		if _, announced := r.Trailer[name]; !announced && x.proto >= 2000 {
@@ -220,15 +221,22 @@ func (x *Exchange) trailers(data []byte) {
 	}
 }
 
-func remoteAddr(b *Block) string {
-	addr, ok := b.Meta(MetaRemoteAddr)
+func (x *Exchange) remoteAddr() string {
+	addr, ok := x.block.Meta(MetaRemoteAddr)
 	if !ok {
 		return "@" // as net/http gives for a unix socket
 	}
-	if b.meta[MetaRemotePort].len == 0 {
-		return net.JoinHostPort(addr, "0")
+	port := x.block.get(MetaRemotePort)
+	if port == "" {
+		port = "0"
 	}
-	return net.JoinHostPort(addr, b.get(MetaRemotePort))
+	free := x.room[x.used:]
+	if strings.IndexByte(addr, ':') >= 0 || len(addr)+1+len(port) > len(free) {
+		return net.JoinHostPort(addr, port)
+	}
+	text := append(append(append(free[:0], addr...), ':'), port...)
+	x.used += len(text)
+	return unsafe.String(&text[0], len(text))
 }
 
 // tlsState is what the server tells of the client's connection.
@@ -285,6 +293,6 @@ func HTTP(h http.Handler, srv *http.Server) Handler {
 func (h *httpHandler) ServeGSGI(x *Exchange) {
 	x.ctx.base, x.ctx.srv = h.base, h.srv
 	w := x.asWeb()
-	h.h.ServeHTTP(w.writer(x), w.request)
+	h.h.ServeHTTP(w.writer(x), &w.request)
 	w.response.finish()
 }

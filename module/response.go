@@ -69,7 +69,7 @@ func (w *response) writeHeader(code int) {
 	w.wrote = true
 	o.commit(code, w.contentLength())
 	w.pack(&o.head)
-	o.complete = w.complete
+	o.complete = w
 }
 
 // contentLength takes the handler's own Content-Length.
