@@ -15,6 +15,7 @@ include build/packages.mk
 include build/nginx.mk
 include build/apache.mk
 include build/examples.mk
+include build/wsgi.mk
 include build/install.mk
 include build/bench.mk
 
@@ -34,7 +35,7 @@ help: ## list the targets
 	    "build/install.mk; GO= is the Go"
 	@echo "to build with; PACKAGES=no installs no Debian packages."
 
-build: $(NGINX_MODULE) $(APACHE_MODULE) $(EXAMPLES) ## build the server modules and the examples into build/out
+build: $(NGINX_MODULE) $(APACHE_MODULE) $(WSGI_LIBRARY) $(EXAMPLES) ## build the server modules and the examples into build/out
 
 run: build ## serve the examples with NGINX and with Apache until Ctrl-C
 	@exec env NGINX_PORT=$(NGINX_PORT) APACHE_PORT=$(APACHE_PORT) \

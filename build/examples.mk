@@ -8,7 +8,8 @@ EXAMPLES := $(EXAMPLE_NAMES:%=$(OUT)/examples/%.so)
 LIBRARY_SOURCES := go.mod go.sum examples/go.mod examples/go.sum \
 	cshim/gsgi.h $(filter-out %_test.go,$(shell find goapp module cshim \
 	$(addprefix examples/,$(EXAMPLE_NAMES)) -name '*.go' -o \
-	-path 'examples/*/*/*.*' -o -path 'cshim/*.[ch]' \
+	-path 'examples/*/*/*.*' -o -path 'goapp/wsgi/*.[ch]' -o \
+	-path 'goapp/wsgi/*.py' -o -path 'cshim/*.[ch]' \
 	-not -path 'cshim/host/*' 2>/dev/null))
 
 $(EXAMPLES): $(OUT)/examples/%.so: $(LIBRARY_SOURCES) $(OUT)/go-version

@@ -15,7 +15,7 @@ INSTALL ?= install
 # Debian's NGINX finds its own directory of modules by this name.
 NGINX_LOAD := $(if $(filter /usr/lib/nginx/modules,$(NGINX_MODULES)),modules,$(NGINX_MODULES))
 
-install: $(NGINX_MODULE) $(APACHE_MODULE) ## install the server modules, under DESTDIR
+install: $(NGINX_MODULE) $(APACHE_MODULE) $(WSGI_LIBRARY) ## install the server modules, under DESTDIR
 	$(INSTALL) -D -m 644 $(NGINX_MODULE) \
 	    $(DESTDIR)$(NGINX_MODULES)/$(notdir $(NGINX_MODULE))
 	$(INSTALL) -d $(DESTDIR)$(NGINX_AVAILABLE) $(DESTDIR)$(APACHE_AVAILABLE)
@@ -28,6 +28,8 @@ install: $(NGINX_MODULE) $(APACHE_MODULE) ## install the server modules, under D
 	sed 's|/usr/lib/apache2/modules|$(APACHE_MODULES)|' apache/gsgi.load \
 	    > $(DESTDIR)$(APACHE_AVAILABLE)/gsgi.load
 	$(INSTALL) -m 644 apache/gsgi.conf $(DESTDIR)$(APACHE_AVAILABLE)/gsgi.conf
+	$(INSTALL) -D -m 644 $(WSGI_LIBRARY) \
+	    $(DESTDIR)$(GSGI_LIBDIR)/$(notdir $(WSGI_LIBRARY))
 ifeq ($(DESTDIR),)
 	@echo "NGINX:  ln -s $(NGINX_AVAILABLE)/mod-http-gsgi.conf" \
 	    "$(NGINX_CONFDIR)/modules-enabled/50-mod-http-gsgi.conf"

@@ -1,11 +1,14 @@
 # Debian packages, installed when missing.  PACKAGES=no leaves that to you.
 
 BUILD_PACKAGES := gcc libc6-dev nginx nginx-dev apache2-bin apache2-dev \
-	ca-certificates
-RUN_PACKAGES := $(BUILD_PACKAGES) curl
+	ca-certificates pkg-config python3-dev
+RUN_PACKAGES := $(BUILD_PACKAGES) curl python3-cherrypy3 python3-django \
+	python3-flask
 TEST_PACKAGES := $(RUN_PACKAGES) clang-14 gcc-aarch64-linux-gnu \
-	libc6-dev-arm64-cross libclang-rt-14-dev nghttp2-client openssl strace
-BENCH_PACKAGES := $(RUN_PACKAGES) nghttp2-client wrk
+	libc6-dev-arm64-cross libclang-rt-14-dev nghttp2-client openssl \
+	python3-bottle strace
+BENCH_PACKAGES := $(RUN_PACKAGES) gunicorn libapache2-mod-wsgi-py3 \
+	nghttp2-client uwsgi-core uwsgi-plugin-python3 wrk
 
 # One set for all goals of this call, so that apt-get runs once.
 set := build

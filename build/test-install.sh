@@ -11,7 +11,7 @@ files=(usr/lib/nginx/modules/ngx_http_gsgi_module.so
     usr/share/nginx/modules-available/mod-http-gsgi.conf
     usr/lib/apache2/modules/mod_gsgi.so
     etc/apache2/mods-available/gsgi.load
-    etc/apache2/mods-available/gsgi.conf)
+    etc/apache2/mods-available/gsgi.conf usr/lib/gsgi/gsgi-wsgi.so)
 params=
 if [[ -e nginx/gsgi_params ]]; then
     files+=(etc/nginx/gsgi_params)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Usage: warnings.sh [host|nginx|apache]...
+# Usage: warnings.sh [host|nginx|apache|python]...
 #
 # Compiles our C with all warnings as errors; nothing is kept.  The servers'
 # own headers are not looked at.
@@ -8,7 +8,7 @@ set -eu
 
 cd "$(dirname "$0")/.."
 parts=("$@")
-((${#parts[@]} > 0)) || parts=(host nginx apache)
+((${#parts[@]} > 0)) || parts=(host nginx apache python)
 
 flags=(-std=gnu99 -O2 -Wall -Wextra -Wno-unused-parameter -Wpointer-arith
     -Wstrict-prototypes -Wmissing-prototypes -Wdeclaration-after-statement
@@ -31,6 +31,12 @@ for part in "${parts[@]}"; do
         s=${NGINX_SRC:-/usr/share/nginx/src}/src
         system "$s"/{core,event,event/modules,event/quic,os/unix} \
             "$s"/{http,http/modules,http/v2} build/out/nginx
+        ;;
+    python)
+        files=(goapp/wsgi/*.c)
+        # shellcheck disable=SC2046 # directories
+        system $(pkg-config --cflags-only-I python3-embed | sed 's/-I//g')
+        flags+=(-D_GNU_SOURCE -Icshim)
         ;;
     apache)
         files=(apache/*.c)

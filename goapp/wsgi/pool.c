@@ -1,0 +1,343 @@
+/*
+ * The threads that run Python, and the queue before them.  Each is one thread
+ * of the system with one thread state for ever: threading.local and what
+ * belongs to a thread stay with it.
+ *
+ * A thread that has finished a request takes the next one without letting go
+ * of the interpreter lock.  While it holds that lock, to wake another thread
+ * would only make the two fight for it; so the one that is idle and next in
+ * turn is the standby: it looks every millisecond whether the queue moves,
+ * and comes to help when it does not.
+ */
+
+#include "python.h"
+
+#include <errno.h>
+#include <time.h>
+
+#define STANDBY_NS  1000000
+
+__thread gsgi_thread_t *gsgi_self;
+
+static struct {
+    pthread_mutex_t  lock;
+    gsgi_job_t      *head;
+    gsgi_job_t      *tail;
+    unsigned         idle;          /* a stack: index + 1 of the last */
+    unsigned         nidle;
+    unsigned         coming;        /* woken, and have not looked yet */
+    unsigned         standby;       /* the last one looks at the queue */
+    uint64_t         taken;         /* jobs, ever */
+} pool = { PTHREAD_MUTEX_INITIALIZER, NULL, NULL, 0, 0, 0, 0, 0 };
+
+gsgi_job_t *
+gsgi_job_new(uint64_t id)
+{
+    gsgi_job_t *job = calloc(1, sizeof(gsgi_job_t));
+
+    if (job) {
+        job->id = id;
+    }
+
+    return job;
+}
+
+void
+gsgi_job_free(gsgi_job_t *job)
+{
+    free(job->data);
+    free(job->head);
+    free(job);
+}
+
+static int
+reserve(gsgi_job_t *job, size_t size)
+{
+    size_t room = job->room ? job->room : 2048;
+    char *p;
+
+    while (room < size) {
+        room *= 2;
+    }
+
+    if (room != job->room) {
+        p = malloc(room);
+        if (!p) {
+            return -1;
+        }
+        free(job->data);
+        job->data = p;
+        job->room = room;
+    }
+
+    return 0;
+}
+
+/* Whether a thread holds the interpreter lock.  From 3.12 on nobody but the
+ * thread itself can tell. */
+static int
+is_locked(void)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    return _PyThreadState_UncheckedGet() != NULL;
+#else
+    return 0;
+#endif
+}
+
+/* Takes the thread off the stack that it is the last of, to run. */
+static gsgi_thread_t *
+pop_idle(void)
+{
+    gsgi_thread_t *t = &gsgi_python.threads[pool.idle - 1];
+
+    pool.idle = t->next;
+    pool.nidle--;
+    pool.standby = 0;
+    pool.coming++;
+    t->woken = 1;
+
+    return t;
+}
+
+/* Who is to be told that there is a job, NULL for nobody. */
+static gsgi_thread_t *
+choose(void)
+{
+    if (!pool.idle) {
+        return NULL;
+    }
+
+    if (!pool.coming
+        && (pool.nidle == gsgi_python.conf.threads || !is_locked()))
+    {
+        return pop_idle();
+    }
+
+    if (pool.standby) {
+        return NULL;
+    }
+
+    pool.standby = 1;
+
+    return &gsgi_python.threads[pool.idle - 1];
+}
+
+static void
+queue(gsgi_job_t *job)
+{
+    gsgi_thread_t *t;
+
+    job->next = NULL;
+
+    pthread_mutex_lock(&pool.lock);
+
+    if (pool.tail) {
+        pool.tail->next = job;
+    } else {
+        pool.head = job;
+    }
+    pool.tail = job;
+    t = choose();
+
+    pthread_mutex_unlock(&pool.lock);
+
+    if (t) {
+        pthread_cond_signal(&t->cond);
+    }
+}
+
+int
+gsgi_job_submit(gsgi_job_t *job, const char *more, size_t more_len,
+    const char *entries, size_t entries_len, const char *body,
+    size_t body_len)
+{
+    if (reserve(job, more_len + entries_len + body_len)) {
+        return -1;
+    }
+
+    if (more_len) {
+        memcpy(job->data, more, more_len);
+    }
+    if (entries_len) {
+        memcpy(job->data + more_len, entries, entries_len);
+    }
+    if (body_len) {
+        memcpy(job->data + more_len + entries_len, body, body_len);
+    }
+
+    job->entries_len = (uint32_t) (more_len + entries_len);
+    job->body_len = body_len;
+    queue(job);
+
+    return 0;
+}
+
+static gsgi_job_t *
+next_job(gsgi_thread_t *self)
+{
+    gsgi_thread_t *t = NULL;
+    gsgi_job_t *job;
+
+    pthread_mutex_lock(&pool.lock);
+
+    if (self->woken) {
+        self->woken = 0;
+        pool.coming--;
+    }
+
+    job = pool.head;
+    if (job) {
+        pool.taken++;
+        pool.head = job->next;
+        if (!pool.head) {
+            pool.tail = NULL;
+        } else if (!pool.standby) {
+            t = choose();
+        }
+    }
+
+    pthread_mutex_unlock(&pool.lock);
+
+    if (t) {
+        pthread_cond_signal(&t->cond);
+    }
+
+    return job;
+}
+
+/* The standby's turn: 1 when a job has waited without any being taken. */
+static int
+stand_by(gsgi_thread_t *t, uint64_t *taken)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    ts.tv_nsec += STANDBY_NS;
+    if (ts.tv_nsec >= 1000000000) {
+        ts.tv_nsec -= 1000000000;
+        ts.tv_sec++;
+    }
+
+    *taken = pool.taken;
+
+    if (pthread_cond_timedwait(&t->cond, &pool.lock, &ts) != ETIMEDOUT) {
+        return 0;
+    }
+
+    if (!pool.head && pool.taken == *taken) {
+        pool.standby = 0;           /* nothing happens */
+    }
+
+    return pool.head && pool.taken == *taken;
+}
+
+/* Waits for a job, without the interpreter lock. */
+static void
+wait_job(gsgi_thread_t *t)
+{
+    unsigned self = (unsigned) (t - gsgi_python.threads) + 1;
+    uint64_t taken;
+
+    pthread_mutex_lock(&pool.lock);
+
+    if (!pool.head) {
+        t->woken = 0;
+        t->next = pool.idle;
+        pool.idle = self;
+        pool.nidle++;
+
+        while (!t->woken) {
+            if (!pool.standby || pool.idle != self) {
+                pthread_cond_wait(&t->cond, &pool.lock);
+            } else if (stand_by(t, &taken) && !t->woken
+                       && pool.idle == self)
+            {
+                (void) pop_idle();
+            }
+        }
+    }
+
+    pthread_mutex_unlock(&pool.lock);
+}
+
+static void
+run(gsgi_thread_t *t, gsgi_job_t *job)
+{
+    __atomic_store_n(&t->running, job->id + 1, __ATOMIC_SEQ_CST);
+    t->job = job;
+    gsgi_request_run(job);
+    t->job = NULL;
+    __atomic_store_n(&t->running, 0, __ATOMIC_SEQ_CST);
+
+    if (t->interrupted) {
+        t->interrupted = 0;
+        PyThreadState_SetAsyncExc(t->ident, NULL);
+    }
+
+    if (PyErr_Occurred()) {
+        gsgi_log_exception(NULL);
+    }
+}
+
+static void *
+thread_main(void *arg)
+{
+    gsgi_thread_t *t = arg;
+    gsgi_job_t *job;
+
+    gsgi_self = t;
+    (void) PyGILState_Ensure();
+    t->state = PyThreadState_Get();
+    t->ident = PyThread_get_thread_ident();
+
+    for ( ;; ) {
+        job = next_job(t);
+
+        if (job) {
+            run(t, job);
+            continue;
+        }
+
+        PyEval_SaveThread();
+        wait_job(t);
+        PyEval_RestoreThread(t->state);
+    }
+
+    return NULL;
+}
+
+int
+gsgi_pool_start(void)
+{
+    unsigned i, n = gsgi_python.conf.threads;
+    pthread_condattr_t attr;
+
+    gsgi_python.threads = calloc(n, sizeof(gsgi_thread_t));
+
+    if (!gsgi_python.threads) {
+        return -1;
+    }
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+
+    for (i = 0; i < n; i++) {
+        pthread_cond_init(&gsgi_python.threads[i].cond, &attr);
+        if (pthread_create(&gsgi_python.threads[i].thread, NULL, thread_main,
+                           &gsgi_python.threads[i]))
+        {
+            return -1;
+        }
+        pthread_detach(gsgi_python.threads[i].thread);
+    }
+
+    return 0;
+}
+
+uint64_t
+gsgi_thread_job(unsigned i)
+{
+    return __atomic_load_n(&gsgi_python.threads[i].running,
+                           __ATOMIC_SEQ_CST);
+}
