@@ -85,11 +85,36 @@ make_state() {
     ln -s "$state" "$old"
 }
 
+# The Python examples, where the workers can read them, and Django's database
+# with a user for the admin.
+make_sites() {
+    local manage=$state/django/manage.py
+    case $example in
+    showcase | django | flask | cherrypy) ;;
+    *) return ;;
+    esac
+    (cd "$root/examples" && cp -r django flask cherrypy python "$state/")
+    if ((EUID == 0)); then
+        chown -R "$user" "$state"/{django,flask,cherrypy,python}
+    fi
+    case $example in
+    showcase | django) ;;
+    *) return ;;
+    esac
+    as_worker /usr/bin/python3 "$manage" migrate -v 0
+    DJANGO_SUPERUSER_USERNAME=admin DJANGO_SUPERUSER_PASSWORD=gsgi \
+        DJANGO_SUPERUSER_EMAIL=admin@localhost \
+        as_worker /usr/bin/python3 "$manage" createsuperuser --noinput \
+        > "$run/django.log" 2>&1 || true     # there is one already
+}
+
 # The example's own configuration, with the places of this run.
 example_conf() {
     local from=$root/examples/$example/$1
     sed -e "s|/srv/gsgi/lib/\([a-z]*\.so\)|\"$out/examples/\1\"|" \
         -e "s|/srv/gsgi/state/\([a-z.]*\)|\"$state/\1\"|" \
+        -e "s|/usr/lib/gsgi/gsgi-wsgi.so|\"$out/gsgi-wsgi.so\"|" \
+        -e "/^#/!s,/srv/gsgi/\(django\|flask\|cherrypy\|python\),\"$state/\1\"," \
         -e "s|127\.0\.0\.1:8080|127.0.0.1:$nginx_port|" \
         -e "s|127\.0\.0\.1:8081|127.0.0.1:$apache_port|" "$from"
 }
@@ -110,6 +135,9 @@ events {
 http {
     types {
         text/html html;
+        text/css css;
+        text/javascript js;
+        image/svg+xml svg;
     }
     access_log "$run/nginx-access.log";
     client_body_temp_path "$state/nginx-body";
@@ -144,6 +172,9 @@ LogLevel notice gsgi:info
 LogFormat "%h %l %u %t \"%r\" %>s %b" common
 CustomLog "$run/apache-access.log" common
 TypesConfig /dev/null
+AddType text/css .css
+AddType text/javascript .js
+AddType image/svg+xml .svg
 ServerLimit 4
 MaxRequestWorkers 100
 StartServers 1
@@ -221,9 +252,13 @@ paths() {
 }
 
 tell() {
+    local library=build/out/examples/$example.so
+    case $example in
+    django | flask | cherrypy) library=build/out/gsgi-wsgi.so ;;
+    esac
     local n=http://127.0.0.1:$nginx_port a=http://127.0.0.1:$apache_port
     echo
-    echo "Both servers answer, with the same build/out/examples/$example.so:"
+    echo "Both servers answer, with the same $library:"
     echo
     if [[ $example != showcase ]]; then
         echo "    NGINX   $n$1"
@@ -232,6 +267,10 @@ tell() {
         echo "    guest book  $n/    $a/book/"
         echo "    hello       $n/hello/    $a/hello/"
         echo "    streams     $n/stream/    $a/stream/"
+        echo "    Django      $n/django/    $a/django/"
+        echo "                (its admin: user admin, password gsgi)"
+        echo "    Flask       $n/flask/    $a/flask/"
+        echo "    CherryPy    $n/cherrypy/    $a/cherrypy/"
         echo "    status      $n/gsgi-status    $a/gsgi-status"
         echo
         echo "Try:"
@@ -296,6 +335,7 @@ main() {
     exec {lock}> "$run/lock"
     flock -n "$lock" || fail "it is running already, from this directory"
     make_state
+    make_sites
     write_conf
 
     trap stop EXIT

@@ -53,6 +53,11 @@ examples_answer() {
     want "back to $1" "$a/book/"
     want 'href="/book/static/style.css"' "$a/book/"
     want '.message' "$a/book/static/style.css"
+    want 'Django in the web server' "$n/django/"
+    want 'login-form' "$a/django/admin/login/"
+    want 'messages of yours' "$a/flask/"
+    want 'Hello, Ann' "$n/cherrypy/?name=Ann"
+    want 'color' "$n/django-static/admin/css/base.css"
     want '"state"' "$n/gsgi-status?format=json"
     want '"state"' "$a/gsgi-status?format=json"
 }

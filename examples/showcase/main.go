@@ -1,6 +1,7 @@
-// Showcase is one library with three entries: a server instance has one
+// Showcase is one library with several entries: a server instance has one
 // library, and as many applications in it as it likes.  Its argument is the
-// file of the guest book; without it, GUESTBOOK names it.
+// file of the guest book; without it, GUESTBOOK names it.  With -python it
+// hosts the Python examples too: sites.py of that folder.
 package main
 
 import (
@@ -14,9 +15,11 @@ import (
 	"github.com/gsgi/gsgi/examples/hello/greet"
 	"github.com/gsgi/gsgi/examples/stream/flow"
 	"github.com/gsgi/gsgi/goapp"
+	"github.com/gsgi/gsgi/goapp/wsgi"
 )
 
 func main() {
+	python := flag.String("python", "", "folder of the Python examples")
 	flag.Parse()
 	b, err := book.Open(cmp.Or(flag.Arg(0), os.Getenv("GUESTBOOK"), "guestbook.db"))
 	if err != nil {
@@ -24,12 +27,22 @@ func main() {
 	}
 	defer b.Close()
 
+	if *python != "" {
+		sites, err := wsgi.New(wsgi.Options{App: "sites:application", Dir: *python})
+		if err != nil {
+			log.Panic(err)
+		}
+		defer sites.Close()
+		goapp.Handle("python", sites)
+	}
+
 	guestbook, hello, stream := b.Handler(), slash(greet.Handler()), slash(flow.Handler())
 	goapp.Handle("guestbook", guestbook)
 	goapp.Handle("hello", hello)
 	goapp.Handle("stream", stream)
 
-	// Where no server mounts the three, the program does it by itself.
+	// Where no server mounts the three, the program does it by itself,
+	// but for Python.
 	log.Fatal(goapp.ListenAndServe("127.0.0.1:8080", goapp.Handler(goapp.Dispatch(map[string]goapp.Application{
 		"/":       goapp.FromHandler(guestbook),
 		"/hello":  goapp.FromHandler(hello),
