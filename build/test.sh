@@ -212,7 +212,7 @@ step_parity() {
 }
 
 step_e2e() {
-    go_test examples -timeout 15m ./e2e/...
+    go_test examples -p 1 -timeout 15m ./e2e/...
 }
 
 # The server modules with sanitizers, and an application library whose cgo is

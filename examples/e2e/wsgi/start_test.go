@@ -1,0 +1,151 @@
+package wsgi
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestNames: how an application may be named.
+func TestNames(t *testing.T) {
+	for _, c := range []struct{ spec, body string }{
+		{"contract", "Hello, world\n"},
+		{"contract:application", "Hello, world\n"},
+		{"contract:make('Ann')", "hi Ann"},
+		{"contract:make('Ann',greeting='hello')", "hello Ann"},
+		{"contract:Holder.inner", "Hello, world\n"},
+		{"@APPS@/script.wsgi", "_gsgi_script @APPS@/script.wsgi"},
+		{"script.wsgi", "_gsgi_script @APPS@/script.wsgi"},
+		{"./contract.py:hello", "Hello, world\n"},
+	} {
+		t.Run(c.spec, func(t *testing.T) {
+			t.Parallel()
+			s := launch(t, nginx, setup{args: `"` + c.spec + `" --chdir @APPS@`})
+			s.want("/", 200, s.fill(c.body))
+		})
+	}
+}
+
+// TestWrong: a check of the configuration says what is wrong, with Python's
+// own words and the place in the configuration.
+func TestWrong(t *testing.T) {
+	for _, c := range []struct{ args, says string }{
+		{"nosuch:application", `there is no module nosuch; sys\.path is .*/apps`},
+		{"nosuch.deeper", `there is no module nosuch`},
+		{"contract:nosuch", `contract has no nosuch`},
+		{"contract:not_callable", `not_callable of contract is not callable, it is 42`},
+		{"'contract:make('", `'make\(' is not the name of a callable`},
+		{"broken", `broken\.py", line 1.*SyntaxError`},
+		{"dependent", `dependent\.py", line 1.*ModuleNotFoundError: No module named 'no_such_dependency'`},
+		{"exiting", `exiting has called sys\.exit\(4\)`},
+		{"./nosuch.wsgi", `/apps/nosuch\.wsgi is not a file`},
+		{"", `no application is named`},
+		{"contract other", `two applications, "contract" and "other"`},
+		{"contract --threads 0x", `invalid value "0x" for flag -threads`},
+		{"contract --threads -1", `-1 threads: from 1 to`},
+		{"contract --nosuch", `flag provided but not defined: -nosuch.*the options are --chdir`},
+		{"contract --env NOVALUE", `"NOVALUE" is not NAME=VALUE`},
+		{"contract --home /nonexistent", `--home /nonexistent is not a directory`},
+		{"contract --home @SHARE@", `has no bin/python3`},
+		{"contract --chdir /nonexistent", `--chdir: chdir /nonexistent: no such file`},
+	} {
+		for _, kind := range kinds {
+			t.Run(kind+" "+c.args, func(t *testing.T) {
+				s := prepareServer(t, kind, setup{args: "--chdir @APPS@ " + c.args})
+				text, ok := s.check()
+				if ok || !regexp.MustCompile(`(?s)`+c.says).MatchString(text) {
+					t.Errorf("the check (passed: %v) says %s\nand not %s", ok, text, c.says)
+				}
+				if !strings.Contains(text, "server.conf") {
+					t.Errorf("the check names no place: %s", text)
+				}
+			})
+		}
+	}
+	t.Run("unchecked", func(t *testing.T) {
+		s := prepareServer(t, nginx, setup{args: "broken --check=false --chdir @APPS@"})
+		if text, ok := s.check(); !ok {
+			t.Errorf("--check=false checks: %s", text)
+		}
+	})
+}
+
+// TestSecond: a second site is refused when the configuration is read.
+func TestSecond(t *testing.T) {
+	for _, kind := range kinds {
+		s := prepareServer(t, kind, contract)
+		text, err := os.ReadFile(s.conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		re := regexp.MustCompile(`(?m)^\s*(gsgi_app|GSGIApp) site (.*)$`)
+		twice := re.ReplaceAllString(string(text), "$0\n$1 other $2")
+		if err := os.WriteFile(s.conf, []byte(twice), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, ok := s.check(); ok || !regexp.MustCompile(`server\.conf`).MatchString(out) || !regexp.MustCompile(`one Go runtime|from one`).MatchString(out) {
+			t.Errorf("%s: a second application: %s", kind, out)
+		}
+	}
+}
+
+// TestFailsLater: the import worked when the configuration was checked, and
+// does not in the worker.
+func TestFailsLater(t *testing.T) {
+	each(t, setup{args: "flaky --lazy --chdir @APPS@", env: []string{"FLAG=@DIR@/flag"}, quiet: true}, func(t *testing.T, s *server) {
+		flag := filepath.Join(s.dir, "flag")
+		if err := os.WriteFile(flag, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if a := s.get("/"); a.status != 503 || a.header.Get("Retry-After") == "" {
+				t.Errorf("lazy, failing: %d %v", a.status, a.header)
+			}
+		}
+		s.says(`flaky\.py", line 4.*RuntimeError: not now`)
+		if a := s.get("/plain"); a.status != 200 {
+			t.Errorf("the rest of the server: %d", a.status)
+		}
+		if err := os.Remove(flag); err != nil {
+			t.Fatal(err)
+		}
+		s.want("/", 200, "now it works")
+	})
+}
+
+// TestFailsInWorker: without lazy the worker's application fails as a whole.
+func TestFailsInWorker(t *testing.T) {
+	conf := setup{args: "flaky --check=false --chdir @APPS@", env: []string{"FLAG=@APPS@/flaky.py"}, quiet: true}
+	each(t, conf, func(t *testing.T, s *server) {
+		s.says(`flaky\.py", line 4.*RuntimeError: not now`)
+		if a := s.get("/"); a.status != 503 {
+			t.Errorf("failed: %d %q", a.status, a.body)
+		}
+		if a := s.get("/plain"); a.status != 200 {
+			t.Errorf("the rest of the server: %d", a.status)
+		}
+	})
+}
+
+// TestHome: packages of a virtual environment.
+func TestHome(t *testing.T) {
+	venv := filepath.Join(world.dir, "venv")
+	if out, err := exec.Command(python, "-m", "venv", "--without-pip", venv).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	found, err := filepath.Glob(filepath.Join(venv, "lib/python3.*/site-packages"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v %v", found, err)
+	}
+	text := "import sys\nfrom contract import hello, text\ndef application(env, start):\n" +
+		"    return text(start, '200 OK', (sys.prefix + ' ' + __file__).encode())\n"
+	if err := os.WriteFile(filepath.Join(found[0], "only_here.py"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	each(t, setup{args: "only_here --chdir @APPS@ --home @SHARE@/venv"}, func(t *testing.T, s *server) {
+		s.want("/", 200, venv+" "+found[0]+"/only_here.py")
+	})
+}
