@@ -87,6 +87,16 @@ func allCases() []*benchCase {
 		add(benchCase{name: "apache_" + way.name, group: "apache hello",
 			server: eventServer, path: way.path, connections: 32})
 	}
+	for _, way := range []struct{ name, server, path string }{
+		{"wsgi_nginx", pythonServer, "/"},
+		{"wsgi_nginx_uwsgi", pythonServer, "/uwsgi"},
+		{"wsgi_nginx_gunicorn", pythonServer, "/gunicorn"},
+		{"wsgi_apache", pythonEvent, "/"},
+		{"wsgi_apache_modwsgi", modWSGI, "/embedded"},
+		{"wsgi_apache_modwsgi_daemon", modWSGI, "/daemon"},
+	} {
+		add(benchCase{name: way.name, group: "python hello", server: way.server, path: way.path, connections: 32})
+	}
 	for _, way := range []int{0, 2, 3} {
 		add(benchCase{name: "prefork_" + waysOfApache[way].name, group: "prefork hello",
 			server: preforkServer, path: waysOfApache[way].path, connections: 16})

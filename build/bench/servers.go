@@ -24,6 +24,11 @@ const (
 	aloneServer   = "program alone"
 	proxiedServer = "program behind a proxy"
 	fastcgiServer = "program behind FastCGI"
+	pythonServer  = "nginx python"
+	pythonEvent   = "apache python"
+	modWSGI       = "apache mod_wsgi"
+	uwsgiProgram  = "uwsgi"
+	gunicorn      = "gunicorn"
 	cleartextH2   = "h2" // NGINX's port for HTTP/2 without TLS
 )
 
@@ -96,7 +101,45 @@ func (w *world) start() error {
 			return err
 		}
 	}
-	return nil
+	return w.startPython()
+}
+
+// startPython runs the servers of the same Python application.
+func (w *world) startPython() error {
+	hello, err := os.ReadFile(filepath.Join(w.Root, "build/bench/hello.py"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(w.Dir, "hello.py"), hello, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		name string
+		args []string
+	}{
+		{uwsgiProgram, []string{"uwsgi", "--plugin", "python3", "--socket", w.Dir + "/uwsgi.sock", "--chmod-socket=666",
+			"--chdir", w.Dir, "--module", "hello:application", "--master", "--processes", "1", "--threads", "4",
+			"--single-interpreter", "--need-app", "--die-on-term", "--disable-logging"}},
+		{gunicorn, []string{"gunicorn", "--chdir", w.Dir, "-k", "gthread", "--threads", "4", "--keep-alive", "75",
+			"-b", "unix:" + w.Dir + "/gunicorn.sock", "--umask", "0", "hello:application"}},
+	} {
+		if err := w.run(p.name, p.args[0], p.args[1:]...); err != nil {
+			return err
+		}
+	}
+	conf, err := w.configure(pythonServer, "wsgi-nginx.conf")
+	if err == nil {
+		err = w.run(pythonServer, "nginx", "-e", filepath.Join(w.Dir, "logs/wsgi-nginx.log"), "-p", w.Dir, "-c", conf)
+	}
+	for _, name := range []string{pythonEvent, modWSGI} {
+		if err == nil {
+			conf, err = w.configure(name, "wsgi-apache.conf")
+		}
+		if err == nil {
+			err = w.run(name, "apache2", "-d", w.Dir, "-f", conf, "-DFOREGROUND")
+		}
+	}
+	return err
 }
 
 // configure fills in a template of this directory.
@@ -112,7 +155,7 @@ func (w *world) configure(server, name string) (string, error) {
 		GSGI   bool
 		Listen int
 		H2     int
-	}{w, server, server != bareServer, w.port(server), w.port(cleartextH2)})
+	}{w, server, server != bareServer && server != modWSGI, w.port(server), w.port(cleartextH2)})
 	path := filepath.Join(w.Dir, strings.ReplaceAll(server, " ", "-")+".conf")
 	return path, errors.Join(err, os.WriteFile(path, text.Bytes(), 0o644))
 }
@@ -159,6 +202,10 @@ func (w *world) stop() {
 // count, too, as they do nothing in the cases that are not theirs.
 func (w *world) pids(server string) []int {
 	list := tree(w.servers[server].Process.Pid)
+	if server == pythonServer {
+		list = append(list, tree(w.servers[uwsgiProgram].Process.Pid)...)
+		return append(list, tree(w.servers[gunicorn].Process.Pid)...)
+	}
 	if server != aloneServer {
 		list = append(list, tree(w.servers[proxiedServer].Process.Pid)...)
 		list = append(list, tree(w.servers[fastcgiServer].Process.Pid)...)
