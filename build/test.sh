@@ -35,7 +35,7 @@ reduced=(BodiesReadInPart BodiesNotRead BodiesOnRequest BodiesThatEndEarly
     PipelinedRequests Panics ErrAbortHandler BodyThatYieldsAnError BadHeaders
     ContentLengthThatIsWrong ClientsThatLeave RequestsArriveAsInNetHTTP HEAD
     ResponsesInShort ResponseHeaders Flush SubrequestsInNGINX
-    InternalRedirectsInApache Leaks ReloadUnderLoad)
+    InternalRedirectsInApache Leaks)
 
 passed=0 failed=0 skipped=0
 failures=()
@@ -212,7 +212,7 @@ step_parity() {
 }
 
 step_e2e() {
-    go_test examples -p 1 -timeout 15m ./e2e/...
+    go_test examples -timeout 15m ./e2e/...
 }
 
 # The server modules with sanitizers, and an application library whose cgo is
