@@ -68,7 +68,18 @@ func prepare() error {
 		return err
 	}
 	world.dir = dir
-	return errors.Join(os.Chmod(dir, 0o755), copyTree("testdata", filepath.Join(dir, "apps")))
+	return errors.Join(os.Chmod(dir, 0o755), copyTree("testdata", filepath.Join(dir, "apps")), copyLibrary())
+}
+
+// copyLibrary puts the library, whose directory is the application's unless
+// the configuration says otherwise, where the workers' user may go.
+func copyLibrary() error {
+	data, err := os.ReadFile(world.files["library"])
+	if err != nil {
+		return err
+	}
+	world.files["library"] = filepath.Join(world.dir, "gsgi-wsgi.so")
+	return os.WriteFile(world.files["library"], data, 0o755)
 }
 
 // copyTree copies a folder so that the workers' user can read it.
