@@ -115,6 +115,9 @@ func (r *report) measureRest(w *world, wanted *regexp.Regexp) error {
 		if !wanted.MatchString(m.name) {
 			continue
 		}
+		if err := errors.Join(w.check(bareServer, "/return"), w.check(nginxServer, "/hello")); err != nil {
+			return err
+		}
 		value, err := m.take(w, *seconds)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
