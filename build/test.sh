@@ -211,15 +211,16 @@ step_parity() {
     go_test examples -timeout 10m ./parity/...
 }
 
+# Four servers side by side on two cores: most of it is waiting.
 step_e2e() {
-    go_test examples -timeout 15m ./e2e/...
+    go_test examples -timeout 15m -parallel 4 ./e2e/...
 }
 
 # The server modules with sanitizers, and an application library whose cgo is
 # checked.  What a sanitizer reports fails the run.
 step_asan() {
     check 'modules with sanitizers' build/modules.sh "$out/asan" "${sanitize[@]}"
-    sanitized -timeout 5m -run "^Test($(IFS='|' && echo "${reduced[*]}"))\$" ./e2e
+    sanitized -timeout 5m -parallel 4 -run "^Test($(IFS='|' && echo "${reduced[*]}"))\$" ./e2e
 }
 
 # go test in examples, with these modules.

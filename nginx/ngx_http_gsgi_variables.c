@@ -64,6 +64,20 @@ ngx_http_gsgi_add_variables(ngx_conf_t *cf)
 
 
 static ngx_int_t
+ngx_http_gsgi_variable_found(ngx_http_variable_value_t *v, u_char *data,
+    size_t len)
+{
+    v->len = len;
+    v->data = data;
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_http_gsgi_variable_not_found(ngx_http_variable_value_t *v)
 {
     v->not_found = 1;
@@ -84,13 +98,8 @@ ngx_http_gsgi_app_variable(ngx_http_request_t *r,
         return ngx_http_gsgi_variable_not_found(v);
     }
 
-    v->len = ctx->conf->pass->value.len;
-    v->data = ctx->conf->pass->value.data;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
-
-    return NGX_OK;
+    return ngx_http_gsgi_variable_found(v, ctx->conf->pass->value.data,
+                                        ctx->conf->pass->value.len);
 }
 
 
@@ -98,7 +107,7 @@ static ngx_int_t
 ngx_http_gsgi_status_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char               *p;
+    u_char               *p, *last;
     ngx_http_gsgi_ctx_t  *ctx;
 
     ctx = ngx_http_gsgi_find_ctx(r);
@@ -112,13 +121,9 @@ ngx_http_gsgi_status_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%ui", ctx->status) - p;
-    v->data = p;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
+    last = ngx_sprintf(p, "%ui", ctx->status);
 
-    return NGX_OK;
+    return ngx_http_gsgi_variable_found(v, p, last - p);
 }
 
 
@@ -126,7 +131,7 @@ static ngx_int_t
 ngx_http_gsgi_time_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char               *p;
+    u_char               *p, *last;
     ngx_msec_int_t        ms;
     ngx_http_gsgi_ctx_t  *ctx;
 
@@ -159,13 +164,9 @@ ngx_http_gsgi_time_variable(ngx_http_request_t *r,
 
     ms = ngx_max(ms, 0);
 
-    v->len = ngx_sprintf(p, "%T.%03M", (time_t) ms / 1000, ms % 1000) - p;
-    v->data = p;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
+    last = ngx_sprintf(p, "%T.%03M", (time_t) ms / 1000, ms % 1000);
 
-    return NGX_OK;
+    return ngx_http_gsgi_variable_found(v, p, last - p);
 }
 
 
@@ -173,7 +174,7 @@ static ngx_int_t
 ngx_http_gsgi_bytes_sent_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data)
 {
-    u_char               *p;
+    u_char               *p, *last;
     ngx_http_gsgi_ctx_t  *ctx;
 
     ctx = ngx_http_gsgi_find_ctx(r);
@@ -187,13 +188,9 @@ ngx_http_gsgi_bytes_sent_variable(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    v->len = ngx_sprintf(p, "%O", ctx->bytes_sent) - p;
-    v->data = p;
-    v->valid = 1;
-    v->no_cacheable = 0;
-    v->not_found = 0;
+    last = ngx_sprintf(p, "%O", ctx->bytes_sent);
 
-    return NGX_OK;
+    return ngx_http_gsgi_variable_found(v, p, last - p);
 }
 
 

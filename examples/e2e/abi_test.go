@@ -150,12 +150,10 @@ func TestBuiltApart(t *testing.T) {
 	saved := world.library
 	world.library = library
 	defer func() { world.library = saved }()
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			x := &target{launch(t, kind, standard(kind)), h1}
-			assert.Equal(t, "hello\n", x.page(t, "/hello").body)
-			sum := x.ask(t, "POST", "/echo", strings.Repeat("0123456789", 10_000))
-			assert.Equal(t, strings.Repeat("0123456789", 10_000), sum.body)
-		})
-	}
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		x := &target{launch(t, kind, standard(kind)), h1}
+		assert.Equal(t, "hello\n", x.page(t, "/hello").body)
+		sum := x.ask(t, "POST", "/echo", strings.Repeat("0123456789", 10_000))
+		assert.Equal(t, strings.Repeat("0123456789", 10_000), sum.body)
+	})
 }

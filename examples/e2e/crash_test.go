@@ -25,14 +25,16 @@ func crashing(kind string) setup {
 // twoWorkers starts a server of which a worker is going to end.
 func twoWorkers(t *testing.T, kind string) *server {
 	t.Helper()
-	if kind != nginx {
-		saved := mpms[kind]
-		mpms[kind] = regexp.MustCompile(`(?m)^(StartServers|ServerLimit) 1$`).ReplaceAllString(saved, "$1 2")
-		mpms[kind] = regexp.MustCompile(`(?m)^(MaxRequestWorkers|MaxSpareThreads) (300|32)$`).ReplaceAllString(mpms[kind], "$1 600")
-		mpms[kind] = regexp.MustCompile(`(?m)^(MaxRequestWorkers|MaxSpareServers) 1$`).ReplaceAllString(mpms[kind], "$1 2")
-		defer func() { mpms[kind] = saved }()
+	conf := crashing(kind)
+	conf.mpm = strings.Join(numbers.FindAllString(mpms[kind], -1), "")
+	for _, more := range []struct{ lines, text string }{
+		{`(?m)^(StartServers|ServerLimit) 1$`, "$1 2"},
+		{`(?m)^(MaxRequestWorkers|MaxSpareThreads) (300|32)$`, "$1 600"},
+		{`(?m)^(MaxRequestWorkers|MaxSpareServers) 1$`, "$1 2"},
+	} {
+		conf.mpm = regexp.MustCompile(more.lines).ReplaceAllString(conf.mpm, more.text)
 	}
-	s := launchUnclean(t, kind, crashing(kind))
+	s := launchUnclean(t, kind, conf)
 	s.untilAnswers(t)
 	return s
 }
@@ -50,20 +52,18 @@ func (s *server) untilAnswers(t *testing.T) {
 }
 
 func TestCrashes(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker, prefork} {
-		t.Run(kind, func(t *testing.T) {
-			for _, c := range []struct{ name, path, log string }{
-				{"a panic in a goroutine of the application's own", "/crash?token=own", `panic: crash on demand own`},
-				{"os.Exit", "/exit?code=3&token=last", `exit on demand last`},
-				{"SIGSEGV in C", "/segv", ``},
-			} {
-				t.Run(c.name, func(t *testing.T) {
-					s := twoWorkers(t, kind)
-					s.crashOne(t, c.path, c.log)
-				})
-			}
-		})
-	}
+	everyServer(t, []string{nginx, event, worker, prefork}, func(t *testing.T, kind string) {
+		for _, c := range []struct{ name, path, log string }{
+			{"a panic in a goroutine of the application's own", "/crash?token=own", `panic: crash on demand own`},
+			{"os.Exit", "/exit?code=3&token=last", `exit on demand last`},
+			{"SIGSEGV in C", "/segv", ``},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				s := twoWorkers(t, kind)
+				s.crashOne(t, c.path, c.log)
+			})
+		}
+	})
 }
 
 // crashOne ends one of two workers while the other holds a request, checks
@@ -131,21 +131,19 @@ func (s *server) elsewhere(t *testing.T, path string) held {
 
 func TestCrashWithManyGoroutines(t *testing.T) {
 	const n = 10_000
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			s := launchUnclean(t, kind, crashing(kind))
-			s.untilAnswers(t)
-			mark := s.log.mark()
-			assert.Empty(t, s.raw(t, fmt.Sprintf("GET /crash?n=%d&token=many HTTP/1.1\r\nHost: localhost\r\n\r\n", n)))
-			s.untilAnswers(t)
-			text := s.log.since(mark)
-			assert.Contains(t, text, "panic: crash on demand many")
-			begun := regexp.MustCompile(`(?m)^goroutine \d+ `).FindAllString(text, -1)
-			whole := regexp.MustCompile(`(?m)^created by github\.com/gsgi/gsgi/examples/e2e/app\.crash in goroutine \d+$`).
-				FindAllString(text, -1)
-			assert.GreaterOrEqual(t, len(begun), n, "goroutines in the trace")
-			assert.GreaterOrEqual(t, len(whole), n, "goroutines with their origin")
-			assert.Equal(t, n, strings.Count(text, "app.bystander("), "bystanders")
-		})
-	}
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		s := launchUnclean(t, kind, crashing(kind))
+		s.untilAnswers(t)
+		mark := s.log.mark()
+		assert.Empty(t, s.raw(t, fmt.Sprintf("GET /crash?n=%d&token=many HTTP/1.1\r\nHost: localhost\r\n\r\n", n)))
+		s.untilAnswers(t)
+		text := s.log.since(mark)
+		assert.Contains(t, text, "panic: crash on demand many")
+		begun := regexp.MustCompile(`(?m)^goroutine \d+ `).FindAllString(text, -1)
+		whole := regexp.MustCompile(`(?m)^created by github\.com/gsgi/gsgi/examples/e2e/app\.crash in goroutine \d+$`).
+			FindAllString(text, -1)
+		assert.GreaterOrEqual(t, len(begun), n, "goroutines in the trace")
+		assert.GreaterOrEqual(t, len(whole), n, "goroutines with their origin")
+		assert.Equal(t, n, strings.Count(text, "app.bystander("), "bystanders")
+	})
 }

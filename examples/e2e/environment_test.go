@@ -33,49 +33,44 @@ func (s *server) settings(t *testing.T) app.Settings {
 }
 
 func TestEnvironment(t *testing.T) {
-	t.Setenv("E2E_SECRET", "of the master")
-	t.Setenv("E2E_NAMED", "handed on")
-	t.Setenv("GOGC", "7")
-	t.Setenv("GODEBUG", "panicnil=1")
-	t.Setenv("TZ", "Europe/Vienna")
-	t.Setenv("LANG", "C.UTF-8")
-	for _, kind := range []string{nginx, event, prefork} {
-		t.Run(kind, func(t *testing.T) {
-			s := launch(t, kind, setup{
-				app:    `-entries=8080 "one word" last`,
-				main:   environment(kind, "E2E_OWN=mine", "E2E_NAMED", "E2E_NOWHERE", `"E2E_SPACE=a b"`, "E2E_EMPTY="),
-				server: standardRoot(kind),
-			})
-			var w app.Worker
-			_, body, _ := s.get("/worker")
-			assert.NoError(t, json.Unmarshal([]byte(body), &w), body)
-			early := s.settings(t)
-			assert.Equal(t, []string{world.library, "-entries=8080", "one word", "last"}, w.Args)
-			assert.Equal(t, w.Args, early.Args)
-			slices.Sort(w.Environ)
-			slices.Sort(early.Environ)
-			assert.Equal(t, w.Environ, early.Environ)
-			var names []string
-			for _, v := range w.Environ {
-				name, value, _ := strings.Cut(v, "=")
-				names = append(names, name)
-				switch name {
-				case "E2E_EMPTY", "E2E_NAMED", "E2E_OWN", "E2E_SPACE", "LANG", "TZ":
-					assert.Equal(t, map[string]string{"E2E_NAMED": "handed on", "E2E_OWN": "mine", "E2E_SPACE": "a b",
-						"LANG": "C.UTF-8", "TZ": "Europe/Vienna"}[name], value, name)
-				}
-			}
-			assert.Equal(t, []string{"E2E_EMPTY", "E2E_NAMED", "E2E_OWN", "E2E_SPACE", "HOME", "LANG", "PATH", "TZ"}, names)
-			assert.Equal(t, 100, early.GOGC)
-			assert.Zero(t, early.MemoryLimit)
-			assert.Equal(t, "*runtime.PanicNilError", early.PanicNil)
+	masters := []string{"E2E_SECRET=of the master", "E2E_NAMED=handed on", "GOGC=7", "GODEBUG=panicnil=1",
+		"TZ=Europe/Vienna", "LANG=C.UTF-8"}
+	everyServer(t, []string{nginx, event, prefork}, func(t *testing.T, kind string) {
+		s := launch(t, kind, setup{
+			env:    masters,
+			app:    `-entries=8080 "one word" last`,
+			main:   environment(kind, "E2E_OWN=mine", "E2E_NAMED", "E2E_NOWHERE", `"E2E_SPACE=a b"`, "E2E_EMPTY="),
+			server: standardRoot(kind),
 		})
-	}
+		var w app.Worker
+		_, body, _ := s.get("/worker")
+		assert.NoError(t, json.Unmarshal([]byte(body), &w), body)
+		early := s.settings(t)
+		assert.Equal(t, []string{world.library, "-entries=8080", "one word", "last"}, w.Args)
+		assert.Equal(t, w.Args, early.Args)
+		slices.Sort(w.Environ)
+		slices.Sort(early.Environ)
+		assert.Equal(t, w.Environ, early.Environ)
+		var names []string
+		for _, v := range w.Environ {
+			name, value, _ := strings.Cut(v, "=")
+			names = append(names, name)
+			switch name {
+			case "E2E_EMPTY", "E2E_NAMED", "E2E_OWN", "E2E_SPACE", "LANG", "TZ":
+				assert.Equal(t, map[string]string{"E2E_NAMED": "handed on", "E2E_OWN": "mine", "E2E_SPACE": "a b",
+					"LANG": "C.UTF-8", "TZ": "Europe/Vienna"}[name], value, name)
+			}
+		}
+		assert.Equal(t, []string{"E2E_EMPTY", "E2E_NAMED", "E2E_OWN", "E2E_SPACE", "HOME", "LANG", "PATH", "TZ"}, names)
+		assert.Equal(t, 100, early.GOGC)
+		assert.Zero(t, early.MemoryLimit)
+		assert.Equal(t, "*runtime.PanicNilError", early.PanicNil)
+	})
 }
 
 func TestSettingsOfTheRuntime(t *testing.T) {
-	for _, kind := range []string{nginx, event, prefork} {
-		t.Run(kind, func(t *testing.T) {
+	everyServer(t, []string{nginx, event, prefork}, func(t *testing.T, kind string) {
+		t.Run("as in a program", func(t *testing.T) {
 			s := launch(t, kind, setup{
 				app: "-entries=8080",
 				main: environment(kind, "GOMEMLIMIT=300MiB", "GOGC=50", "GODEBUG=panicnil=1,gctrace=1",
@@ -91,7 +86,7 @@ func TestSettingsOfTheRuntime(t *testing.T) {
 			s.get("/gc")
 			s.log.want(t, mark, `^gc \d+ @`)
 		})
-		t.Run(kind+": directives are stronger", func(t *testing.T) {
+		t.Run("directives are stronger", func(t *testing.T) {
 			s := launch(t, kind, setup{
 				app: "-entries=8080",
 				main: environment(kind, "GOMEMLIMIT=300MiB", "GOMAXPROCS=3") +
@@ -102,5 +97,5 @@ func TestSettingsOfTheRuntime(t *testing.T) {
 			assert.Equal(t, int64(200<<20), got.MemoryLimit)
 			assert.Equal(t, 1, got.Procs)
 		})
-	}
+	})
 }

@@ -1,22 +1,14 @@
 package e2e
 
 import (
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
+
+	"github.com/gsgi/gsgi/examples/internal/testserver"
 )
 
 // world is what all servers of a run share.
@@ -47,15 +39,20 @@ func run(m *testing.M) int {
 }
 
 func prepare() error {
-	if err := findModules(); err != nil {
+	nginx, apache, err := testserver.Modules()
+	if err != nil {
 		return err
 	}
+	world.modules = map[string]string{"nginx": nginx, "apache": apache}
 	dir, err := os.MkdirTemp("/tmp", "gsgi-e2e-")
 	if err != nil {
 		return err
 	}
 	world.dir = dir
-	if err := errors.Join(os.Chmod(dir, 0o755), writeFiles(dir), writeCertificate(dir)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), writeFiles(dir)); err != nil {
+		return err
+	}
+	if _, world.roots, err = testserver.Certificate(dir); err != nil {
 		return err
 	}
 	if world.env, err = sanitizers(); err != nil {
@@ -65,41 +62,13 @@ func prepare() error {
 	return build(world.library)
 }
 
+// build makes the test application.
 func build(library string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-o", library, "./testapp")
+	var env []string
 	if experiment := os.Getenv("GSGI_GOEXPERIMENT"); experiment != "" {
-		cmd.Env = append(os.Environ(), "GOEXPERIMENT="+experiment)
+		env = append(env, "GOEXPERIMENT="+experiment)
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("testapp does not build: %w\n%s", err, out)
-	}
-	return os.Chmod(library, 0o755)
-}
-
-func findModules() error {
-	world.modules = map[string]string{
-		"nginx":  "../../build/out/ngx_http_gsgi_module.so",
-		"apache": "../../build/out/mod_gsgi.so",
-	}
-	for server, variable := range map[string]string{
-		"nginx":  "GSGI_NGINX_MODULE",
-		"apache": "GSGI_APACHE_MODULE",
-	} {
-		if name := os.Getenv(variable); name != "" {
-			world.modules[server] = name
-		}
-		path, err := filepath.Abs(world.modules[server])
-		if err != nil {
-			return err
-		}
-		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("%w (make build, or set %s)", err, variable)
-		}
-		world.modules[server] = path
-	}
-	return nil
+	return testserver.Library(library, "./testapp", env...)
 }
 
 const (
@@ -134,37 +103,4 @@ func writeFiles(dir string) error {
 		}
 	}
 	return nil
-}
-
-func writeCertificate(dir string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "localhost"},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		DNSNames:              []string{"localhost"},
-		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
-	world.roots = x509.NewCertPool()
-	world.roots.AppendCertsFromPEM(certPEM)
-	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "cert.pem"), certPEM, 0o644),
-		os.WriteFile(filepath.Join(dir, "key.pem"), keyPEM, 0o600))
 }

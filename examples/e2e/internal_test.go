@@ -122,52 +122,50 @@ func internals(t *testing.T, kind string) *server {
 }
 
 func TestAsTargetOfErrorPages(t *testing.T) {
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			s := internals(t, kind)
-			for _, x := range h1h2(s) {
-				x.run(t, "error_page and ErrorDocument reach a handler with the first URI kept "+x.protocol, func(t *testing.T) {
-					d := x.dumpOf(t, "GET", "/static/missing?a=b", "", 404)
-					assert.Equal(t, "/notfound/page", d.URL.Path)
-					assert.Equal(t, "GET", d.Method)
-					assert.Equal(t, "/static/missing?a=b", d.RequestURI)
-					assert.Equal(t, "/static/missing?a=b", d.Environ["REQUEST_URI"])
-				})
-				x.run(t, "a POST to a missing file becomes a GET of the error page "+x.protocol, func(t *testing.T) {
-					a := x.ask(t, "POST", "/static/missing", "body")
-					assert.Contains(t, []int{404, 405}, a.StatusCode)
-				})
-				x.run(t, "an answer of the application is replaced under intercept_errors "+x.protocol, func(t *testing.T) {
-					a := x.page(t, "/intercepted/status?code=404&body=own+page&header=X-Own:1")
-					assert.Equal(t, 404, a.StatusCode)
-					assert.Equal(t, "static hello\n", a.body)
-					assert.Empty(t, a.Header.Get("X-Own"))
-					a = x.page(t, "/plain/status?code=404&body=own+page")
-					assert.Equal(t, 404, a.StatusCode)
-					assert.Equal(t, "own page", a.body)
-					a = x.page(t, "/intercepted/status?code=399&body=below")
-					assert.Equal(t, "below", a.body)
-				})
-				x.run(t, "a long answer that is replaced leaves nothing behind "+x.protocol, func(t *testing.T) {
-					body := strings.Repeat("x", 6000)
-					for range 10 {
-						assert.Equal(t, "static hello\n", x.page(t, "/intercepted/status?code=404&body="+body).body)
-					}
-				})
-				x.run(t, "a failure of the application is answered by another handler of it "+x.protocol, func(t *testing.T) {
-					a := x.page(t, "/intercepted/panic?token="+token(t))
-					d := parseDump(t, a.body)
-					assert.Equal(t, "/dump/failed", d.URL.Path)
-					assert.Contains(t, []int{200, 500}, a.StatusCode)
-				})
-				x.run(t, "HEAD of an error page has no body "+x.protocol, func(t *testing.T) {
-					a := x.ask(t, "HEAD", "/static/missing", "")
-					assert.Equal(t, 404, a.StatusCode)
-					assert.Empty(t, a.body)
-				})
-			}
-		})
-	}
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		s := internals(t, kind)
+		for _, x := range h1h2(s) {
+			x.run(t, "error_page and ErrorDocument reach a handler with the first URI kept "+x.protocol, func(t *testing.T) {
+				d := x.dumpOf(t, "GET", "/static/missing?a=b", "", 404)
+				assert.Equal(t, "/notfound/page", d.URL.Path)
+				assert.Equal(t, "GET", d.Method)
+				assert.Equal(t, "/static/missing?a=b", d.RequestURI)
+				assert.Equal(t, "/static/missing?a=b", d.Environ["REQUEST_URI"])
+			})
+			x.run(t, "a POST to a missing file becomes a GET of the error page "+x.protocol, func(t *testing.T) {
+				a := x.ask(t, "POST", "/static/missing", "body")
+				assert.Contains(t, []int{404, 405}, a.StatusCode)
+			})
+			x.run(t, "an answer of the application is replaced under intercept_errors "+x.protocol, func(t *testing.T) {
+				a := x.page(t, "/intercepted/status?code=404&body=own+page&header=X-Own:1")
+				assert.Equal(t, 404, a.StatusCode)
+				assert.Equal(t, "static hello\n", a.body)
+				assert.Empty(t, a.Header.Get("X-Own"))
+				a = x.page(t, "/plain/status?code=404&body=own+page")
+				assert.Equal(t, 404, a.StatusCode)
+				assert.Equal(t, "own page", a.body)
+				a = x.page(t, "/intercepted/status?code=399&body=below")
+				assert.Equal(t, "below", a.body)
+			})
+			x.run(t, "a long answer that is replaced leaves nothing behind "+x.protocol, func(t *testing.T) {
+				body := strings.Repeat("x", 6000)
+				for range 10 {
+					assert.Equal(t, "static hello\n", x.page(t, "/intercepted/status?code=404&body="+body).body)
+				}
+			})
+			x.run(t, "a failure of the application is answered by another handler of it "+x.protocol, func(t *testing.T) {
+				a := x.page(t, "/intercepted/panic?token="+token(t))
+				d := parseDump(t, a.body)
+				assert.Equal(t, "/dump/failed", d.URL.Path)
+				assert.Contains(t, []int{200, 500}, a.StatusCode)
+			})
+			x.run(t, "HEAD of an error page has no body "+x.protocol, func(t *testing.T) {
+				a := x.ask(t, "HEAD", "/static/missing", "")
+				assert.Equal(t, 404, a.StatusCode)
+				assert.Empty(t, a.body)
+			})
+		}
+	})
 }
 
 func TestInternalRedirectsInNGINX(t *testing.T) {

@@ -36,18 +36,16 @@ func TestLeaks(t *testing.T) {
 	if os.Getenv("SOAK_MINUTES") != "" {
 		limit, requests = 10*time.Minute, leakRequests
 	}
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			s := launchUnclean(t, kind, standard(kind))
-			s.warm(t)
-			for _, protocol := range []string{h1, h2} {
-				x := &target{s, protocol}
-				x.run(t, protocol+": mixed requests, of which one in ten is given up", func(t *testing.T) {
-					x.leak(t, requests, limit)
-				})
-			}
-		})
-	}
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		s := launchUnclean(t, kind, standard(kind))
+		s.warm(t)
+		for _, protocol := range []string{h1, h2} {
+			x := &target{s, protocol}
+			x.run(t, protocol+": mixed requests, of which one in ten is given up", func(t *testing.T) {
+				x.leak(t, requests, limit)
+			})
+		}
+	})
 }
 
 // leak sends traffic and compares what the worker holds then with what it held

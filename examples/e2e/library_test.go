@@ -132,7 +132,7 @@ func (s *server) rewrite(t *testing.T, conf setup) {
 // signal tells the master.
 func (s *server) signal(t *testing.T, signal syscall.Signal) {
 	t.Helper()
-	if err := s.cmd.Process.Signal(signal); err != nil {
+	if err := s.first.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -149,20 +149,18 @@ MaxSpareThreads 64`
 
 func TestBadLibraries(t *testing.T) {
 	writeBadLibraries(t)
-	for _, kind := range []string{nginx, event} {
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
 		good := setup{app: "-entries=8080", server: standardRoot(kind), mpm: twoGenerationsOf[kind]}
-		t.Run(kind, func(t *testing.T) {
-			running := launchUnclean(t, kind, good)
-			running.untilAnswers(t)
-			for _, b := range badLibraries {
-				t.Run(b.name+" is refused by a test, with file, line and cause", func(t *testing.T) { b.check(t, kind) })
-				if kind == nginx || b.path == "" || b.path == "missing.so" {
-					t.Run(b.name+" does no harm to a running server", func(t *testing.T) { b.reload(t, running) })
-				}
-				t.Run(b.name+" does not stop the start", func(t *testing.T) { b.start(t, kind) })
+		running := launchUnclean(t, kind, good)
+		running.untilAnswers(t)
+		for _, b := range badLibraries {
+			t.Run(b.name+" is refused by a test, with file, line and cause", func(t *testing.T) { b.check(t, kind) })
+			if kind == nginx || b.path == "" || b.path == "missing.so" {
+				t.Run(b.name+" does no harm to a running server", func(t *testing.T) { b.reload(t, running) })
 			}
-		})
-	}
+			t.Run(b.name+" does not stop the start", func(t *testing.T) { b.start(t, kind) })
+		}
+	})
 }
 
 // check is nginx -t, apache2 -t.

@@ -146,43 +146,41 @@ func (w *wire) whole() int64 {
 }
 
 func TestDrain(t *testing.T) {
-	for _, kind := range everyKind {
-		t.Run(kind, func(t *testing.T) {
-			s := living(t, kind, inRoom(kind, setup{}))
-			g := newGate(t)
-			waits := s.dial(t)
-			waits.send("GET /wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("held"))
-			v := g.next()
-			file := s.download(t)
-			waiter, server := s.pidOf(t, waits), s.pidOf(t, file)
-			assert.NotZero(t, waiter)
-			assert.NotZero(t, server)
+	everyServer(t, everyKind, func(t *testing.T, kind string) {
+		s := living(t, kind, inRoom(kind, setup{}))
+		g := newGate(t)
+		waits := s.dial(t)
+		waits.send("GET /wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("held"))
+		v := g.next()
+		file := s.download(t)
+		waiter, server := s.pidOf(t, waits), s.pidOf(t, file)
+		assert.NotZero(t, waiter)
+		assert.NotZero(t, server)
 
-			assert.NoError(t, s.reload())
-			s.wantEvent(t, waiter, "context")
-			s.wantEvent(t, server, "context")
-			v.silent(300 * time.Millisecond) // the request's context is left alone
-			assert.NotContains(t, events(s.life(t), waiter), "deferred")
-			v.release()
-			a := waits.answer("GET")
-			assert.Equal(t, "waited\n", a.body)
-			time.Sleep(300 * time.Millisecond)
-			assert.EqualValues(t, largeSize, file.whole(), "bytes of the download")
-			file.Close()
-			waits.Close()
-			for _, pid := range []int{waiter, server} {
-				gone(t, pid)
-				list := events(s.life(t), pid)
-				assert.Equal(t, 1, countOf(list, "deferred"), "%v", list)
-				assert.Equal(t, "deferred", list[len(list)-1])
-				if kind == nginx {
-					s.log.want(t, 0, fmt.Sprintf("worker process %d exited with code 0", pid))
-				}
+		assert.NoError(t, s.reload())
+		s.wantEvent(t, waiter, "context")
+		s.wantEvent(t, server, "context")
+		v.silent(300 * time.Millisecond) // the request's context is left alone
+		assert.NotContains(t, events(s.life(t), waiter), "deferred")
+		v.release()
+		a := waits.answer("GET")
+		assert.Equal(t, "waited\n", a.body)
+		time.Sleep(300 * time.Millisecond)
+		assert.EqualValues(t, largeSize, file.whole(), "bytes of the download")
+		file.Close()
+		waits.Close()
+		for _, pid := range []int{waiter, server} {
+			gone(t, pid)
+			list := events(s.life(t), pid)
+			assert.Equal(t, 1, countOf(list, "deferred"), "%v", list)
+			assert.Equal(t, "deferred", list[len(list)-1])
+			if kind == nginx {
+				s.log.want(t, 0, fmt.Sprintf("worker process %d exited with code 0", pid))
 			}
-			s.log.never(t, 0, `exited with code [1-9]|exit signal|exited on signal|exit status|GSGI0506|has not stopped`)
-			s.untilAnswers(t)
-		})
-	}
+		}
+		s.log.never(t, 0, `exited with code [1-9]|exit signal|exited on signal|exit status|GSGI0506|has not stopped`)
+		s.untilAnswers(t)
+	})
 }
 
 func countOf(list []string, event string) int {
@@ -197,60 +195,56 @@ func countOf(list []string, event string) int {
 
 // TestLateRequests are requests that reach a worker after it was told to end.
 func TestLateRequests(t *testing.T) {
-	for _, kind := range everyKind {
-		t.Run(kind, func(t *testing.T) {
-			s := living(t, kind, inRoom(kind, setup{server: standardRoot(kind)}))
-			body, head := s.dial(t), s.dial(t)
-			body.send("POST /sum HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbo")
-			head.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n")
-			var pids []int
-			until(t, "the workers take the connections", func() bool {
-				pids = []int{s.pidOf(t, body), s.pidOf(t, head)}
-				return !slices.Contains(pids, 0)
-			})
-			time.Sleep(200 * time.Millisecond) // for the bytes to be read
-
-			assert.NoError(t, s.reload())
-			for _, pid := range pids {
-				s.wantEvent(t, pid, "context")
-			}
-			time.Sleep(300 * time.Millisecond)
-			body.send("dy")
-			head.send("\r\n")
-			assert.Equal(t, int64(4), sumIn(t, body.answer("POST")).N)
-			assert.Equal(t, "hello\n", head.answer("GET").body)
-			body.Close()
-			head.Close()
-			for _, pid := range pids {
-				gone(t, pid)
-				assert.Contains(t, events(s.life(t), pid), "deferred")
-			}
+	everyServer(t, everyKind, func(t *testing.T, kind string) {
+		s := living(t, kind, inRoom(kind, setup{server: standardRoot(kind)}))
+		body, head := s.dial(t), s.dial(t)
+		body.send("POST /sum HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbo")
+		head.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n")
+		var pids []int
+		until(t, "the workers take the connections", func() bool {
+			pids = []int{s.pidOf(t, body), s.pidOf(t, head)}
+			return !slices.Contains(pids, 0)
 		})
-	}
+		time.Sleep(200 * time.Millisecond) // for the bytes to be read
+
+		assert.NoError(t, s.reload())
+		for _, pid := range pids {
+			s.wantEvent(t, pid, "context")
+		}
+		time.Sleep(300 * time.Millisecond)
+		body.send("dy")
+		head.send("\r\n")
+		assert.Equal(t, int64(4), sumIn(t, body.answer("POST")).N)
+		assert.Equal(t, "hello\n", head.answer("GET").body)
+		body.Close()
+		head.Close()
+		for _, pid := range pids {
+			gone(t, pid)
+			assert.Contains(t, events(s.life(t), pid), "deferred")
+		}
+	})
 }
 
 func TestServerOfItsOwn(t *testing.T) {
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			s := living(t, kind, inRoom(kind, setup{app: "-own"}))
-			x := &target{s, h1}
-			assert.Equal(t, "base ours, server true\n", x.page(t, "/base").body)
-			s.log.want(t, 0, `of the server's own: .*WriteHeader`)
-			g := newGate(t)
-			held := s.dial(t)
-			held.send("GET /wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("held"))
-			v := g.next()
-			pid := s.pidOf(t, held)
-			assert.NotContains(t, events(s.life(t), pid), "shutdown")
-			assert.NoError(t, s.reload())
-			s.wantEvent(t, pid, "shutdown")
-			v.release()
-			assert.Equal(t, "waited\n", held.answer("GET").body)
-			held.Close()
-			gone(t, pid)
-			assert.Equal(t, 1, countOf(events(s.life(t), pid), "shutdown"))
-		})
-	}
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		s := living(t, kind, inRoom(kind, setup{app: "-own"}))
+		x := &target{s, h1}
+		assert.Equal(t, "base ours, server true\n", x.page(t, "/base").body)
+		s.log.want(t, 0, `of the server's own: .*WriteHeader`)
+		g := newGate(t)
+		held := s.dial(t)
+		held.send("GET /wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("held"))
+		v := g.next()
+		pid := s.pidOf(t, held)
+		assert.NotContains(t, events(s.life(t), pid), "shutdown")
+		assert.NoError(t, s.reload())
+		s.wantEvent(t, pid, "shutdown")
+		v.release()
+		assert.Equal(t, "waited\n", held.answer("GET").body)
+		held.Close()
+		gone(t, pid)
+		assert.Equal(t, 1, countOf(events(s.life(t), pid), "shutdown"))
+	})
 }
 
 // turns are the processes that had the turn, in order; no two at a time.
@@ -276,33 +270,31 @@ func (s *server) turns(t *testing.T, killed ...int) []int {
 }
 
 func TestExclusive(t *testing.T) {
-	for _, kind := range []string{nginx, event, prefork} {
-		t.Run(kind, func(t *testing.T) {
-			conf := inRoom(kind, setup{})
-			if kind == event {
-				conf.mpm = strings.Replace(conf.mpm, "StartServers 1", "StartServers 2", 1)
-			}
-			s := living(t, kind, conf)
-			until(t, "the first turn", func() bool { return len(s.turns(t)) > 0 })
-			first := s.turns(t)[0]
-			old := s.workers()
+	everyServer(t, []string{nginx, event, prefork}, func(t *testing.T, kind string) {
+		conf := inRoom(kind, setup{})
+		if kind == event {
+			conf.mpm = strings.Replace(conf.mpm, "StartServers 1", "StartServers 2", 1)
+		}
+		s := living(t, kind, conf)
+		until(t, "the first turn", func() bool { return len(s.turns(t)) > 0 })
+		first := s.turns(t)[0]
+		old := s.workers()
 
-			assert.NoError(t, s.reload())
-			s.wantEvent(t, first, "turn ends")
-			fresh := 0
-			until(t, "a turn of the next generation", func() bool {
-				turns := s.turns(t)
-				fresh = turns[len(turns)-1]
-				return !slices.Contains(old, fresh)
-			})
-
-			assert.NoError(t, syscall.Kill(fresh, syscall.SIGKILL))
-			until(t, "a turn after a worker was killed", func() bool {
-				turns := s.turns(t, fresh)
-				return turns[len(turns)-1] != fresh
-			})
+		assert.NoError(t, s.reload())
+		s.wantEvent(t, first, "turn ends")
+		fresh := 0
+		until(t, "a turn of the next generation", func() bool {
+			turns := s.turns(t)
+			fresh = turns[len(turns)-1]
+			return !slices.Contains(old, fresh)
 		})
-	}
+
+		assert.NoError(t, syscall.Kill(fresh, syscall.SIGKILL))
+		until(t, "a turn after a worker was killed", func() bool {
+			turns := s.turns(t, fresh)
+			return turns[len(turns)-1] != fresh
+		})
+	})
 }
 
 func TestPanicInAGoroutineOfGoapp(t *testing.T) {
@@ -322,63 +314,58 @@ func TestPanicInAGoroutineOfGoapp(t *testing.T) {
 // TestWorkersWithAbandonedHandlers are replaced, since nothing else ends what
 // does not heed its context.
 func TestWorkersWithAbandonedHandlers(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker} {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			conf := inRoom(kind, setup{
-				main:   global(kind, "gsgi_concurrency 4;", "GSGIConcurrency 4"),
-				server: standardRoot(kind) + locationConf(kind, "/short/", "gsgi_script_name /short; gsgi_timeout 200ms;", "GSGIScriptName /short\nGSGITimeout 200ms"),
-			})
-			if kind == nginx {
-				conf.top = "worker_processes 1;"
-			}
-			s := living(t, kind, conf)
-			x := &target{s, h1}
-			old := s.workers()
-			assert.Len(t, old, 1)
-			g := newGate(t)
-			for i := range 2 {
-				answered := x.fetch(t, "/short/wait?"+g.query(strconv.Itoa(i)))
-				v := g.next()
-				a := <-answered
-				if a.Response == nil {
-					t.Fatal(a.err)
-				}
-				assert.Equal(t, 504, a.StatusCode)
-				defer v.release()
-			}
-			until(t, "the old worker's end", func() bool {
-				_, _, err := s.get("/static/hello.txt") // Apache ends it when a client comes
-				return err == nil && !running(old[0])
-			})
-			s.log.want(t, 0, `(?i)replaced`)
-			s.untilAnswers(t)
-			assert.NotContains(t, s.workers(), old[0])
-			s.log.never(t, 0, `exited on signal|exit signal`)
+	everyServer(t, []string{nginx, event, worker}, func(t *testing.T, kind string) {
+		conf := inRoom(kind, setup{
+			main:   global(kind, "gsgi_concurrency 4;", "GSGIConcurrency 4"),
+			server: standardRoot(kind) + locationConf(kind, "/short/", "gsgi_script_name /short; gsgi_timeout 200ms;", "GSGIScriptName /short\nGSGITimeout 200ms"),
 		})
-	}
+		if kind == nginx {
+			conf.top = "worker_processes 1;"
+		}
+		s := living(t, kind, conf)
+		x := &target{s, h1}
+		old := s.workers()
+		assert.Len(t, old, 1)
+		g := newGate(t)
+		for i := range 2 {
+			answered := x.fetch(t, "/short/wait?"+g.query(strconv.Itoa(i)))
+			v := g.next()
+			a := <-answered
+			if a.Response == nil {
+				t.Fatal(a.err)
+			}
+			assert.Equal(t, 504, a.StatusCode)
+			defer v.release()
+		}
+		until(t, "the old worker's end", func() bool {
+			_, _, err := s.get("/static/hello.txt") // Apache ends it when a client comes
+			return err == nil && !running(old[0])
+		})
+		s.log.want(t, 0, `(?i)replaced`)
+		s.untilAnswers(t)
+		assert.NotContains(t, s.workers(), old[0])
+		s.log.never(t, 0, `exited on signal|exit signal`)
+	})
 }
 
 // TestCrashWithRequestsEverywhere ends one of several workers while all of
 // them have requests: nobody loses anything but the clients of that one.
 func TestCrashWithRequestsEverywhere(t *testing.T) {
-	for _, kind := range everyKind {
-		t.Run(kind, func(t *testing.T) {
-			conf := inRoom(kind, setup{app: "-entries=8080", server: standardRoot(kind)})
-			conf.mpm = strings.Replace(conf.mpm, "StartServers 1\n", "StartServers 2\n", 1)
-			s := launchUnclean(t, kind, conf)
-			s.untilAnswers(t)
-			s.crashAmong(t, "kill -9", func(w *wire, pid int) {
-				w.send("GET /version?ms=700 HTTP/1.1\r\nHost: localhost\r\n\r\n")
-				time.Sleep(200 * time.Millisecond)
-				assert.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
-			})
-			s.crashAmong(t, "a panic in a goroutine of its own", func(w *wire, _ int) {
-				w.send("GET /crash?token=among HTTP/1.1\r\nHost: localhost\r\n\r\n")
-			})
-			s.log.want(t, 0, `panic: crash on demand among`)
+	everyServer(t, everyKind, func(t *testing.T, kind string) {
+		conf := inRoom(kind, setup{app: "-entries=8080", server: standardRoot(kind)})
+		conf.mpm = strings.Replace(conf.mpm, "StartServers 1\n", "StartServers 2\n", 1)
+		s := launchUnclean(t, kind, conf)
+		s.untilAnswers(t)
+		s.crashAmong(t, "kill -9", func(w *wire, pid int) {
+			w.send("GET /version?ms=700 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			time.Sleep(200 * time.Millisecond)
+			assert.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 		})
-	}
+		s.crashAmong(t, "a panic in a goroutine of its own", func(w *wire, _ int) {
+			w.send("GET /crash?token=among HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		})
+		s.log.want(t, 0, `panic: crash on demand among`)
+	})
 }
 
 func (s *server) crashAmong(t *testing.T, name string, end func(w *wire, pid int)) {

@@ -77,8 +77,8 @@ func TestErrorPagesByteForByte(t *testing.T) {
 			})
 		}
 	})
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind+" with a full queue", func(t *testing.T) {
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		t.Run("with a full queue", func(t *testing.T) {
 			x := busy(t, kind, "30s")
 			x.run(t, "503 with Retry-After", func(t *testing.T) {
 				g := newGate(t)
@@ -97,5 +97,5 @@ func TestErrorPagesByteForByte(t *testing.T) {
 				assert.Equal(t, errorPage(kind, status, apacheTexts["503"], "Retry-After: n"), got)
 			})
 		})
-	}
+	})
 }

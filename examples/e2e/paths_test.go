@@ -120,14 +120,14 @@ func randomTargets(n int) []string {
 }
 
 func TestNoTargetPassesADeniedLocation(t *testing.T) {
-	for _, kind := range []string{nginx, event} {
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
 		s := launchDenied(t, kind)
 		for _, v := range variants[kind] {
 			addr := s.extra
 			if kind == nginx && v[0] == "merged" {
 				addr = s.plain
 			}
-			t.Run(kind+" "+v[0], func(t *testing.T) {
+			t.Run(""+v[0], func(t *testing.T) {
 				p := &prober{t: t, addr: addr, host: v[0]}
 				defer p.close()
 				p.controls()
@@ -143,7 +143,7 @@ func TestNoTargetPassesADeniedLocation(t *testing.T) {
 			})
 		}
 		s.noLeak(t)
-	}
+	})
 }
 
 func launchDenied(t *testing.T, kind string) *server {

@@ -12,27 +12,6 @@ import (
 	"testing"
 )
 
-// children returns the pids of a process's children.
-func children(parent int) []int {
-	var pids []int
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, name := range stats {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue
-		}
-		// pid (comm) state ppid ...
-		rest := string(text[strings.LastIndexByte(string(text), ')')+1:])
-		fields := strings.Fields(rest)
-		if len(fields) < 2 || fields[0] == "Z" || fields[1] != strconv.Itoa(parent) {
-			continue
-		}
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-		pids = append(pids, pid)
-	}
-	return pids
-}
-
 func alive(pid int) bool {
 	return syscall.Kill(pid, 0) == nil
 }

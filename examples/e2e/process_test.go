@@ -86,59 +86,57 @@ func TestOnlyWorkersHaveTheLibrary(t *testing.T) {
 }
 
 func TestSignalsStayTheServers(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker, prefork} {
-		t.Run(kind, func(t *testing.T) {
-			s := launchUnclean(t, kind, setup{app: "-entries=8080", server: standardRoot(kind)})
-			x := &target{s, h1}
-			s.take(t)
-			before := s.answering(t)
-			t.Run("a restart", func(t *testing.T) {
-				assert.NoError(t, s.reload())
+	everyServer(t, []string{nginx, event, worker, prefork}, func(t *testing.T, kind string) {
+		s := launchUnclean(t, kind, setup{app: "-entries=8080", server: standardRoot(kind)})
+		x := &target{s, h1}
+		s.take(t)
+		before := s.answering(t)
+		t.Run("a restart", func(t *testing.T) {
+			assert.NoError(t, s.reload())
+			s.untilGone(t, before)
+			s.untilAnswers(t)
+		})
+		if kind == nginx {
+			t.Run("a signal to the worker alone", func(t *testing.T) {
+				s.take(t)
+				before := s.answering(t)
+				assert.NoError(t, syscall.Kill(before, syscall.SIGQUIT))
 				s.untilGone(t, before)
 				s.untilAnswers(t)
 			})
-			if kind == nginx {
-				t.Run("a signal to the worker alone", func(t *testing.T) {
-					s.take(t)
-					before := s.answering(t)
-					assert.NoError(t, syscall.Kill(before, syscall.SIGQUIT))
-					s.untilGone(t, before)
-					s.untilAnswers(t)
-				})
-				t.Run("new log files", func(t *testing.T) {
-					s.take(t)
-					pid := s.answering(t)
-					old := s.log.path + ".old"
-					assert.NoError(t, os.Rename(s.log.path, old))
-					s.signal(t, syscall.SIGUSR1)
-					for end := time.Now().Add(10 * time.Second); !s.hasOpen(pid, s.log.path) || s.hasOpen(pid, old); {
-						time.Sleep(20 * time.Millisecond)
-						if time.Now().After(end) {
-							t.Fatal("the worker keeps the old file")
-						}
-					}
-				})
-			}
-			t.Run("the end", func(t *testing.T) {
-				if kind != nginx { // there the worker is the one of before
-					s.take(t)
-				}
+			t.Run("new log files", func(t *testing.T) {
+				s.take(t)
 				pid := s.answering(t)
-				a := <-x.fetch(t, "/static/hello.txt")
-				assert.Equal(t, "static hello\n", a.body)
-				s.signal(t, syscall.SIGTERM)
-				s.untilGone(t, pid)
-				<-s.exited
-				assert.True(t, s.cmd.ProcessState.Success(), s.cmd.ProcessState)
+				old := s.log.path + ".old"
+				assert.NoError(t, os.Rename(s.log.path, old))
+				s.signal(t, syscall.SIGUSR1)
+				for end := time.Now().Add(10 * time.Second); !s.hasOpen(pid, s.log.path) || s.hasOpen(pid, old); {
+					time.Sleep(20 * time.Millisecond)
+					if time.Now().After(end) {
+						t.Fatal("the worker keeps the old file")
+					}
+				}
 			})
+		}
+		t.Run("the end", func(t *testing.T) {
+			if kind != nginx { // there the worker is the one of before
+				s.take(t)
+			}
+			pid := s.answering(t)
+			a := <-x.fetch(t, "/static/hello.txt")
+			assert.Equal(t, "static hello\n", a.body)
+			s.signal(t, syscall.SIGTERM)
+			s.untilGone(t, pid)
+			<-s.first.Exited
+			assert.True(t, s.first.ProcessState.Success(), s.first.ProcessState)
 		})
-	}
+	})
 }
 
 // The MPMs of Apache set a handler after the application was started.
 func TestSignalsTakenAtTheStart(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker} {
-		t.Run(kind+": a request goes on over a restart", func(t *testing.T) {
+	everyServer(t, []string{nginx, event, worker}, func(t *testing.T, kind string) {
+		t.Run("a request goes on over a restart", func(t *testing.T) {
 			s := launchUnclean(t, kind, setup{app: "-entries=8080 -signals", server: standardRoot(kind), mpm: twoGenerationsOf[kind]})
 			x := &target{s, h1}
 			s.untilAnswers(t)
@@ -165,7 +163,7 @@ func TestSignalsTakenAtTheStart(t *testing.T) {
 			assert.Equal(t, "waited\n", a.body)
 			s.untilGone(t, before)
 		})
-	}
+	})
 }
 
 // take lets the application take the server's signals, and waits until the
@@ -208,27 +206,25 @@ func (s *server) untilGone(t *testing.T, pid int) {
 }
 
 func TestChildrenOfTheApplication(t *testing.T) {
-	for _, kind := range []string{nginx, event, prefork} {
-		t.Run(kind, func(t *testing.T) {
-			n := 1000
-			if kind == prefork {
-				n = 50
-			}
-			x := &target{sharedServer(t, kind), h1}
-			x.run(t, "inherit nothing, and their exit codes are right", func(t *testing.T) {
-				if kind != prefork {
-					for range 5 {
-						x.dial(t).send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
-					}
+	everyServer(t, []string{nginx, event, prefork}, func(t *testing.T, kind string) {
+		n := 1000
+		if kind == prefork {
+			n = 50
+		}
+		x := &target{sharedServer(t, kind), h1}
+		x.run(t, "inherit nothing, and their exit codes are right", func(t *testing.T) {
+			if kind != prefork {
+				for range 5 {
+					x.dial(t).send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
 				}
-				var c app.Children
-				a := x.page(t, fmt.Sprintf("/children?n=%d", n))
-				assert.NoError(t, json.Unmarshal([]byte(a.body), &c), a.body)
-				assert.Equal(t, n, c.Run)
-				assert.Empty(t, c.Wrong[:min(5, len(c.Wrong))])
-			})
+			}
+			var c app.Children
+			a := x.page(t, fmt.Sprintf("/children?n=%d", n))
+			assert.NoError(t, json.Unmarshal([]byte(a.body), &c), a.body)
+			assert.Equal(t, n, c.Run)
+			assert.Empty(t, c.Wrong[:min(5, len(c.Wrong))])
 		})
-	}
+	})
 }
 
 // withPipe starts a server whose error log is a pipe.
@@ -261,8 +257,8 @@ func withPipe(t *testing.T, kind string) (s *server, reader *os.File) {
 }
 
 func TestClosedStandardError(t *testing.T) {
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind+": the worker lives, whatever the application says", func(t *testing.T) {
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		t.Run("the worker lives, whatever the application says", func(t *testing.T) {
 			s, reader := withPipe(t, kind)
 			go io.Copy(io.Discard, reader)
 			s.untilAnswers(t)
@@ -276,7 +272,7 @@ func TestClosedStandardError(t *testing.T) {
 			}
 			assert.Equal(t, pid, s.answering(t))
 		})
-	}
+	})
 }
 
 func TestNilDereference(t *testing.T) {

@@ -40,8 +40,8 @@ func busy(t *testing.T, kind, timeout string) *target {
 }
 
 func TestQueue(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker} {
-		t.Run(kind, func(t *testing.T) {
+	everyServer(t, []string{nginx, event, worker}, func(t *testing.T, kind string) {
+		t.Run("with a long wait", func(t *testing.T) {
 			x := busy(t, kind, "30s")
 			x.run(t, "beyond it 503 with Retry-After at once, and who waits is answered in time", func(t *testing.T) {
 				mark := x.log.mark()
@@ -86,7 +86,7 @@ func TestQueue(t *testing.T) {
 				x.wantFigure(t, "in_flight", 0)
 			})
 		})
-		t.Run(kind+" with a short wait", func(t *testing.T) {
+		t.Run("with a short wait", func(t *testing.T) {
 			x := busy(t, kind, "300ms")
 			x.run(t, "who waits too long gets 503 with Retry-After", func(t *testing.T) {
 				g := newGate(t)
@@ -99,36 +99,34 @@ func TestQueue(t *testing.T) {
 				g.none(200 * time.Millisecond)
 			})
 		})
-	}
+	})
 }
 
 func TestStartOfTheApplication(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker, prefork} {
-		t.Run(kind, func(t *testing.T) {
-			t.Run("requests wait for an application that starts", func(t *testing.T) {
-				s := launchUnclean(t, kind, setup{app: "-entries=8080 -delay=1s", server: standardRoot(kind)})
-				code, body, err := s.get("/hello")
-				assert.NoError(t, err)
-				assert.Equal(t, http.StatusOK, code)
-				assert.Equal(t, "hello\n", body)
-			})
-			t.Run("503 with Retry-After when it takes too long, and files are served meanwhile", func(t *testing.T) {
-				s := launchUnclean(t, kind, setup{
-					app:    "-entries=8080 -delay=60s",
-					main:   global(kind, "gsgi_probe off; gsgi_start_timeout 500ms;", "GSGIProbe off\nGSGIStartTimeout 500ms"),
-					server: standardRoot(kind),
-				})
-				x := &target{s, h1}
-				if kind != prefork {
-					waiting := x.fetch(t, "/hello")
-					assert.Equal(t, "static hello\n", x.page(t, "/static/hello.txt").body)
-					wantBusy(t, <-waiting)
-				}
-				wantBusy(t, <-x.fetch(t, "/hello"))
-				s.log.want(t, 0, `(?i)\[(gsgi:)?(error|emerg)\]`)
-			})
+	everyServer(t, []string{nginx, event, worker, prefork}, func(t *testing.T, kind string) {
+		t.Run("requests wait for an application that starts", func(t *testing.T) {
+			s := launchUnclean(t, kind, setup{app: "-entries=8080 -delay=1s", server: standardRoot(kind)})
+			code, body, err := s.get("/hello")
+			assert.NoError(t, err)
+			assert.Equal(t, http.StatusOK, code)
+			assert.Equal(t, "hello\n", body)
 		})
-	}
+		t.Run("503 with Retry-After when it takes too long, and files are served meanwhile", func(t *testing.T) {
+			s := launchUnclean(t, kind, setup{
+				app:    "-entries=8080 -delay=60s",
+				main:   global(kind, "gsgi_probe off; gsgi_start_timeout 500ms;", "GSGIProbe off\nGSGIStartTimeout 500ms"),
+				server: standardRoot(kind),
+			})
+			x := &target{s, h1}
+			if kind != prefork {
+				waiting := x.fetch(t, "/hello")
+				assert.Equal(t, "static hello\n", x.page(t, "/static/hello.txt").body)
+				wantBusy(t, <-waiting)
+			}
+			wantBusy(t, <-x.fetch(t, "/hello"))
+			s.log.want(t, 0, `(?i)\[(gsgi:)?(error|emerg)\]`)
+		})
+	})
 }
 
 // standardRoot passes everything but files to the application.
@@ -141,45 +139,43 @@ func standardRoot(kind string) string {
 }
 
 func TestApplicationThatFails(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker, prefork} {
-		t.Run(kind, func(t *testing.T) {
-			for _, c := range []struct{ how, says string }{
-				{"return", `(?i)(main|return|ended|serve)`},
-				{"panic", `panic.*failing on demand`},
-				{"exit", `exiting on demand`},
-			} {
-				t.Run("by "+c.how+" in the worker: 503, files are served, and the log says why", func(t *testing.T) {
-					s := launchUnclean(t, kind, setup{
-						app:    "-entries=8080 -when=server -fail=" + c.how,
-						server: standardRoot(kind),
-					})
-					x := &target{s, h1}
-					s.log.want(t, 0, c.says)
-					code := 0
-					for end := time.Now().Add(10 * time.Second); code != 503 && time.Now().Before(end); {
-						code, _, _ = s.get("/hello")
-					}
-					assert.Equal(t, 503, code)
-					if c.how == "return" {
-						wantBusy(t, <-x.fetch(t, "/hello"))
-						said := countLines(s.log.since(0), `\[(gsgi:)?emerg\]`)
-						assert.Positive(t, said, "emerg lines")
-						for range 20 {
-							assert.Equal(t, 503, x.page(t, "/hello").StatusCode)
-							assert.Equal(t, "static hello\n", x.page(t, "/static/hello.txt").body)
-						}
-						assert.Equal(t, said, countLines(s.log.since(0), `\[(gsgi:)?emerg\]`), "emerg lines after 20 requests")
-						assert.Less(t, countLines(s.log.since(0), `\[(gsgi:)?error\].*gsgi`), 15, "lines for 20 requests")
-					}
+	everyServer(t, []string{nginx, event, worker, prefork}, func(t *testing.T, kind string) {
+		for _, c := range []struct{ how, says string }{
+			{"return", `(?i)(main|return|ended|serve)`},
+			{"panic", `panic.*failing on demand`},
+			{"exit", `exiting on demand`},
+		} {
+			t.Run("by "+c.how+" in the worker: 503, files are served, and the log says why", func(t *testing.T) {
+				s := launchUnclean(t, kind, setup{
+					app:    "-entries=8080 -when=server -fail=" + c.how,
+					server: standardRoot(kind),
 				})
-			}
-		})
-	}
+				x := &target{s, h1}
+				s.log.want(t, 0, c.says)
+				code := 0
+				for end := time.Now().Add(10 * time.Second); code != 503 && time.Now().Before(end); {
+					code, _, _ = s.get("/hello")
+				}
+				assert.Equal(t, 503, code)
+				if c.how == "return" {
+					wantBusy(t, <-x.fetch(t, "/hello"))
+					said := countLines(s.log.since(0), `\[(gsgi:)?emerg\]`)
+					assert.Positive(t, said, "emerg lines")
+					for range 20 {
+						assert.Equal(t, 503, x.page(t, "/hello").StatusCode)
+						assert.Equal(t, "static hello\n", x.page(t, "/static/hello.txt").body)
+					}
+					assert.Equal(t, said, countLines(s.log.since(0), `\[(gsgi:)?emerg\]`), "emerg lines after 20 requests")
+					assert.Less(t, countLines(s.log.since(0), `\[(gsgi:)?error\].*gsgi`), 15, "lines for 20 requests")
+				}
+			})
+		}
+	})
 }
 
 func TestServerStartsWithoutItsApplication(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker, prefork} {
-		t.Run(kind+" answers 503 for it, serves files and says why", func(t *testing.T) {
+	everyServer(t, []string{nginx, event, worker, prefork}, func(t *testing.T, kind string) {
+		t.Run("answers 503 for it, serves files and says why", func(t *testing.T) {
 			s := launchUnclean(t, kind, setup{
 				app:    "-entries=8080 -when=probe -fail=panic",
 				server: standardRoot(kind),
@@ -196,5 +192,5 @@ func TestServerStartsWithoutItsApplication(t *testing.T) {
 			assert.Equal(t, 200, code)
 			assert.Contains(t, text, `"state":"failed"`)
 		})
-	}
+	})
 }

@@ -137,12 +137,10 @@ func TestReloadUnderLoad(t *testing.T) {
 		wg.Go(func() { l.failed = s.reloadUnderLoad(t, l) })
 	}
 	wg.Wait()
-	for _, kind := range everyKind {
-		t.Run(kind, func(t *testing.T) {
-			assert.NoError(t, results[kind].failed)
-			results[kind].report(t)
-		})
-	}
+	everyServer(t, everyKind, func(t *testing.T, kind string) {
+		assert.NoError(t, results[kind].failed)
+		results[kind].report(t)
+	})
 }
 
 // reloadConf passes everything but files to the application, /stream without

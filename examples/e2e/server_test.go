@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gsgi/gsgi/examples/internal/testserver"
 )
 
 // The servers.
@@ -50,11 +52,23 @@ type server struct {
 	conf string
 
 	plain, tls, extra string // host:port
-	cmd               *exec.Cmd
-	exited            chan struct{}
+	first             *testserver.Process
 	log               *logFile
 	base              usage
 	wrap, env         []string
+}
+
+// everyServer runs f for the kinds of servers side by side, since most of a
+// test is waiting, and returns when all have ended.
+func everyServer(t *testing.T, kinds []string, f func(t *testing.T, kind string)) {
+	t.Run("in", func(t *testing.T) {
+		for _, kind := range kinds {
+			t.Run(kind, func(t *testing.T) {
+				t.Parallel()
+				f(t, kind)
+			})
+		}
+	})
 }
 
 func (s *server) apache() bool {
@@ -67,8 +81,8 @@ func prepareServer(kind string, conf setup) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{kind: kind, dir: dir, exited: make(chan struct{}), wrap: conf.wrap, env: conf.env}
-	if err := errors.Join(os.Chmod(dir, 0o755), s.choosePorts()); err != nil {
+	s := &server{kind: kind, dir: dir, wrap: conf.wrap, env: conf.env}
+	if err := errors.Join(os.Chmod(dir, 0o755), testserver.Addresses(&s.plain, &s.tls, &s.extra)); err != nil {
 		return nil, err
 	}
 	s.log = &logFile{path: filepath.Join(dir, "error.log")}
@@ -78,19 +92,6 @@ func prepareServer(kind string, conf setup) (*server, error) {
 	}
 	s.conf = filepath.Join(dir, "server.conf")
 	return s, os.WriteFile(s.conf, []byte(s.fill(text)), 0o644)
-}
-
-// choosePorts picks three ports that are free now.
-func (s *server) choosePorts() error {
-	for _, addr := range []*string{&s.plain, &s.tls, &s.extra} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer l.Close()
-		*addr = l.Addr().String()
-	}
-	return nil
 }
 
 func port(addr string) string {
@@ -141,17 +142,10 @@ func (s *server) startWith(stderr *os.File) error {
 	if s.apache() {
 		args = []string{"-DFOREGROUND"}
 	}
-	s.cmd = s.command(args...)
-	s.cmd.Stdout, s.cmd.Stderr = stderr, stderr
-	// Apache signals its whole process group.
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
+	var err error
+	if s.first, err = testserver.Start(s.command(args...), stderr); err != nil {
 		return err
 	}
-	go func() {
-		s.cmd.Wait()
-		close(s.exited)
-	}()
 	return s.untilReady()
 }
 
@@ -159,17 +153,15 @@ func (s *server) startWith(stderr *os.File) error {
 func (s *server) untilReady() error {
 	var last error
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
-		select {
-		case <-s.exited:
-			return fmt.Errorf("%s has ended: %v\n%s", s.kind, s.cmd.ProcessState, s.texts())
-		default:
+		if s.first.Ended() {
+			return fmt.Errorf("%s has ended: %v\n%s", s.kind, s.first.ProcessState, s.texts())
 		}
 		if _, _, last = s.get("/gsgi-status"); last == nil {
 			return nil
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	s.kill()
+	s.first.Kill()
 	return fmt.Errorf("%s does not answer: %w\n%s", s.kind, last, clip(s.texts(), 8000))
 }
 
@@ -185,16 +177,12 @@ func (s *server) stop() error {
 	if s.apache() {
 		signal = syscall.SIGTERM
 	}
-	workers := children(s.cmd.Process.Pid)
-	s.cmd.Process.Signal(signal)
-	select {
-	case <-s.exited:
-	case <-time.After(20 * time.Second):
-		s.kill()
+	workers := testserver.Children(s.master())
+	if !s.first.Stop(signal, 20*time.Second) {
 		return fmt.Errorf("%s did not stop within 20 s\n%s", s.kind, s.log.tail(40))
 	}
-	if !s.cmd.ProcessState.Success() {
-		return fmt.Errorf("%s: %v\n%s", s.kind, s.cmd.ProcessState, s.log.tail(40))
+	if !s.first.ProcessState.Success() {
+		return fmt.Errorf("%s: %v\n%s", s.kind, s.first.ProcessState, s.log.tail(40))
 	}
 	for _, pid := range workers {
 		if alive(pid) {
@@ -202,14 +190,6 @@ func (s *server) stop() error {
 		}
 	}
 	return nil
-}
-
-// kill ends the server and its workers at once.
-func (s *server) kill() {
-	for _, pid := range append(children(s.cmd.Process.Pid), s.cmd.Process.Pid) {
-		syscall.Kill(pid, syscall.SIGKILL)
-	}
-	<-s.exited
 }
 
 // alarms are log lines that no case of the shared servers may cause.
@@ -278,10 +258,10 @@ func (s *server) get(path string) (int, string, error) {
 
 // master is the pid of the server's first process.
 func (s *server) master() int {
-	return s.cmd.Process.Pid
+	return s.first.Pid()
 }
 
 // workers are the pids of the server's children.
 func (s *server) workers() []int {
-	return children(s.master())
+	return testserver.Children(s.master())
 }

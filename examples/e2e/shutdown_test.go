@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gsgi/gsgi/examples/internal/testserver"
 	"github.com/stretchr/testify/assert"
 )
 
@@ -23,7 +24,7 @@ func (s *server) ended(t *testing.T, limit time.Duration) time.Duration {
 	t.Helper()
 	began := time.Now()
 	select {
-	case <-s.exited:
+	case <-s.first.Exited:
 	case <-time.After(limit):
 		t.Fatalf("%s has not ended in %v", s.kind, limit)
 	}
@@ -75,37 +76,35 @@ func wantCut(t *testing.T, wires []*wire) {
 }
 
 func TestGracefulStop(t *testing.T) {
-	for _, kind := range everyKind {
-		t.Run(kind, func(t *testing.T) {
-			s := living(t, kind, inRoom(kind, setup{}))
-			g := newGate(t)
-			waits := s.dial(t)
-			waits.send("GET /wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("held"))
-			v := g.next()
-			pid := s.pidOf(t, waits)
-			file := s.download(t)
-			if s.apache() {
-				s.signal(t, syscall.SIGWINCH)
-			} else {
-				s.signal(t, syscall.SIGQUIT)
-			}
-			s.wantEvent(t, pid, "context")
-			v.silent(300 * time.Millisecond)
-			v.release()
-			assert.Equal(t, "waited\n", waits.answer("GET").body)
-			assert.EqualValues(t, largeSize, file.whole())
-			waits.Close()
-			file.Close()
-			s.ended(t, 30*time.Second)
-			assert.Contains(t, events(s.life(t), pid), "deferred")
-			s.log.never(t, 0, `were cut|are cut|exited on signal|exit signal|has not stopped|GSGI0506`)
-			assert.True(t, s.cmd.ProcessState.Success(), "%v", s.cmd.ProcessState)
-		})
-	}
+	everyServer(t, everyKind, func(t *testing.T, kind string) {
+		s := living(t, kind, inRoom(kind, setup{}))
+		g := newGate(t)
+		waits := s.dial(t)
+		waits.send("GET /wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("held"))
+		v := g.next()
+		pid := s.pidOf(t, waits)
+		file := s.download(t)
+		if s.apache() {
+			s.signal(t, syscall.SIGWINCH)
+		} else {
+			s.signal(t, syscall.SIGQUIT)
+		}
+		s.wantEvent(t, pid, "context")
+		v.silent(300 * time.Millisecond)
+		v.release()
+		assert.Equal(t, "waited\n", waits.answer("GET").body)
+		assert.EqualValues(t, largeSize, file.whole())
+		waits.Close()
+		file.Close()
+		s.ended(t, 30*time.Second)
+		assert.Contains(t, events(s.life(t), pid), "deferred")
+		s.log.never(t, 0, `were cut|are cut|exited on signal|exit signal|has not stopped|GSGI0506`)
+		assert.True(t, s.first.ProcessState.Success(), "%v", s.first.ProcessState)
+	})
 }
 
 func TestStopCutsWhatDoesNotEnd(t *testing.T) {
-	for _, kind := range []string{nginx, event, prefork} {
+	everyServer(t, []string{nginx, event, prefork}, func(t *testing.T, kind string) {
 		for _, c := range []struct {
 			name    string
 			signal  syscall.Signal
@@ -115,7 +114,7 @@ func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 			{"at once", syscall.SIGTERM, "", ""},
 			{"gracefully, with a limit", 0, "worker_shutdown_timeout 1s;", "GracefulShutdownTimeout 1"},
 		} {
-			t.Run(kind+" "+c.name, func(t *testing.T) {
+			t.Run(""+c.name, func(t *testing.T) {
 				conf := inRoom(kind, setup{main: global(kind, "", c.apache)})
 				conf.top = c.inNginx + "worker_processes 1;"
 				s := living(t, kind, conf)
@@ -138,7 +137,7 @@ func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 				assert.Equal(t, len(wires), n, "requests that the log says were cut")
 			})
 		}
-	}
+	})
 }
 
 var cuts = regexp.MustCompile(`"site": (\d+) requests (are|were) cut by the end`)
@@ -172,11 +171,10 @@ func daemonize(t *testing.T, conf setup) *server {
 	if err := s.writeVersion(1, false); err != nil {
 		t.Fatal(err)
 	}
-	s.cmd = s.command()
-	if out, err := s.cmd.CombinedOutput(); err != nil {
+	if out, err := s.command().CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	s.cmd.Process = s.daemon(t, "pid")
+	s.first = s.daemon(t, "pid")
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of %s:\n%s", s.kind, s.log.tail(60))
@@ -187,7 +185,7 @@ func daemonize(t *testing.T, conf setup) *server {
 }
 
 // daemon is the process of a pid file. It is ended with the test.
-func (s *server) daemon(t *testing.T, name string) *os.Process {
+func (s *server) daemon(t *testing.T, name string) *testserver.Process {
 	t.Helper()
 	pid := 0
 	until(t, "the file "+name, func() bool {
@@ -195,12 +193,13 @@ func (s *server) daemon(t *testing.T, name string) *os.Process {
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 		return pid != 0
 	})
-	p, err := os.FindProcess(pid)
+	process, err := os.FindProcess(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := &testserver.Process{Cmd: &exec.Cmd{Process: process}}
 	t.Cleanup(func() {
-		for _, pid := range append(children(p.Pid), p.Pid) {
+		for _, pid := range append(testserver.Children(pid), pid) {
 			if running(pid) {
 				syscall.Kill(pid, syscall.SIGKILL)
 			}
@@ -227,7 +226,7 @@ func TestBinaryUpgrade(t *testing.T) {
 		_, err := os.Stat(filepath.Join(s.dir, "pid.oldbin"))
 		return err == nil
 	})
-	s.cmd.Process = s.daemon(t, "pid")
+	s.first = s.daemon(t, "pid")
 	assert.NotEqual(t, first, s.master())
 	until(t, "both versions answer", func() bool {
 		l.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,16 +45,18 @@ var (
 
 // shared are the servers with the standard configuration, started when first
 // needed and stopped at the end of the run.
-var shared struct {
+var shared = struct {
 	sync.Mutex
 	servers map[string]*server
-}
+}{servers: make(map[string]*server)}
 
+// sharedServer is for one test of a kind at a time.
 func sharedServer(t *testing.T, kind string) *server {
 	t.Helper()
 	shared.Lock()
-	defer shared.Unlock()
-	if s := shared.servers[kind]; s != nil {
+	s := shared.servers[kind]
+	shared.Unlock()
+	if s != nil {
 		return s
 	}
 	s, err := prepareServer(kind, standard(kind))
@@ -63,10 +66,9 @@ func sharedServer(t *testing.T, kind string) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if shared.servers == nil {
-		shared.servers = make(map[string]*server)
-	}
+	shared.Lock()
 	shared.servers[kind] = s
+	shared.Unlock()
 	s.warm(t)
 	return s
 }
@@ -79,13 +81,25 @@ func stopShared() error {
 	return errors.Join(errs...)
 }
 
-// each runs f against shared servers.
+// each runs f against shared servers: side by side, but for the protocols of
+// one server, whose cases look at what the server holds.
 func each(t *testing.T, ways []way, f func(t *testing.T, x *target)) {
+	var kinds []string
 	for _, way := range ways {
-		t.Run(way.kind+" "+way.protocol, func(t *testing.T) {
-			f(t, &target{server: sharedServer(t, way.kind), protocol: way.protocol})
-		})
+		if !slices.Contains(kinds, way.kind) {
+			kinds = append(kinds, way.kind)
+		}
 	}
+	everyServer(t, kinds, func(t *testing.T, kind string) {
+		for _, way := range ways {
+			if way.kind != kind {
+				continue
+			}
+			t.Run(way.protocol, func(t *testing.T) {
+				f(t, &target{server: sharedServer(t, kind), protocol: way.protocol})
+			})
+		}
+	})
 }
 
 // run is one case: the worker must hold afterwards what it held before, and

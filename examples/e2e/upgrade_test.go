@@ -458,34 +458,31 @@ func TestReloadWhileUpgraded(t *testing.T) {
 		nginx: "location / { gsgi_pass site:8080; }",
 		event: "GSGIAlias / site:8080",
 	}
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			x := &target{launch(t, kind, setup{server: server[kind], mpm: twoOf(kind)}), h1}
-			w := x.upgrade(t, "mode=echo", "")
-			old := x.workers()[0]
-			renew(t, x.server)
-			for range 3 {
-				time.Sleep(500 * time.Millisecond)
-				w.send("still there?\n")
-				if got := w.line(); got != "still there?\n" {
-					t.Fatalf("got %q", got)
-				}
-				if code, _, err := x.get("/hello"); code != 200 {
-					t.Errorf("new requests get %d %v", code, err)
-				}
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		x := &target{launch(t, kind, setup{server: server[kind], mpm: twoOf(kind)}), h1}
+		w := x.upgrade(t, "mode=echo", "")
+		old := x.workers()[0]
+		renew(t, x.server)
+		for range 3 {
+			time.Sleep(500 * time.Millisecond)
+			w.send("still there?\n")
+			if got := w.line(); got != "still there?\n" {
+				t.Fatalf("got %q", got)
 			}
-			if !alive(old) {
-				t.Error("the old worker has gone")
+			if code, _, err := x.get("/hello"); code != 200 {
+				t.Errorf("new requests get %d %v", code, err)
 			}
-			w.Close()
-			for end := time.Now().Add(15 * time.Second); alive(old); time.Sleep(20 * time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatal("the old worker does not end")
-				}
+		}
+		if !alive(old) {
+			t.Error("the old worker has gone")
+		}
+		w.Close()
+		for end := time.Now().Add(15 * time.Second); alive(old); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("the old worker does not end")
 			}
-		})
-	}
+		}
+	})
 	t.Run("until worker_shutdown_timeout", func(t *testing.T) {
 		t.Parallel()
 		x := &target{launch(t, nginx, setup{server: server[nginx], top: "worker_processes 1; worker_shutdown_timeout 1s;"}), h1}

@@ -61,8 +61,8 @@ func TestWorkersThatDieOfTheirApplication(t *testing.T) {
 }
 
 func TestWrongArgumentInAWorker(t *testing.T) {
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind+" fails the application, not the worker", func(t *testing.T) {
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		t.Run("fails the application, not the worker", func(t *testing.T) {
 			s := launchUnclean(t, kind, setup{app: "-entries=8080 -fail=flag", server: standardRoot(kind)})
 			x := &target{s, h1}
 			before := s.workers()
@@ -73,7 +73,7 @@ func TestWrongArgumentInAWorker(t *testing.T) {
 			assert.Len(t, before, 1)
 			assert.Equal(t, before, s.workers())
 		})
-	}
+	})
 }
 
 // NGINX takes exit code 2 for a worker that cannot be helped, as its
@@ -107,13 +107,11 @@ func TestExitCode2(t *testing.T) {
 
 // A fatal error of the runtime is a crash like others, not exit code 2.
 func TestFatalErrorOfTheRuntime(t *testing.T) {
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			s := twoWorkers(t, kind)
-			s.crashOne(t, "/fatal", `fatal error: sync: unlock of unlocked mutex`)
-			s.log.never(t, 0, `cannot be respawned`)
-		})
-	}
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		s := twoWorkers(t, kind)
+		s.crashOne(t, "/fatal", `fatal error: sync: unlock of unlocked mutex`)
+		s.log.never(t, 0, `cannot be respawned`)
+	})
 }
 
 // probing is a configuration whose check does something.
@@ -245,32 +243,30 @@ func TestReloadsLeaveNothingInTheMaster(t *testing.T) {
 	good := func(kind string) setup {
 		return setup{app: "-entries=8080", server: standardRoot(kind), mpm: twoGenerationsOf[kind]}
 	}
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			s := launchUnclean(t, kind, good(kind))
-			s.untilAnswers(t)
-			reload := func() {
-				mark := s.log.mark()
-				assert.NoError(t, s.reload())
-				s.log.want(t, mark, global(kind, `(signal 29|\[emerg\])`, `AH00489`))
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		s := launchUnclean(t, kind, good(kind))
+		s.untilAnswers(t)
+		reload := func() {
+			mark := s.log.mark()
+			assert.NoError(t, s.reload())
+			s.log.want(t, mark, global(kind, `(signal 29|\[emerg\])`, `AH00489`))
+		}
+		reload()
+		files, maps := openTotal(s.master()), sharedMappings(t, s.master())
+		for i := range 6 {
+			conf := good(kind)
+			conf.app += " -code=" + strconv.Itoa(i) // for Apache to take it for another
+			if i%2 == 0 {
+				conf.app += " -when=probe -fail=return"
 			}
+			s.rewrite(t, conf)
 			reload()
-			files, maps := openTotal(s.master()), sharedMappings(t, s.master())
-			for i := range 6 {
-				conf := good(kind)
-				conf.app += " -code=" + strconv.Itoa(i) // for Apache to take it for another
-				if i%2 == 0 {
-					conf.app += " -when=probe -fail=return"
-				}
-				s.rewrite(t, conf)
-				reload()
-			}
-			s.untilAnswers(t)
-			assert.Equal(t, files, openTotal(s.master()), "descriptors: %v", openFiles(s.master()))
-			assert.Equal(t, maps, sharedMappings(t, s.master()), "shared mappings")
-			assert.Len(t, threads(t, s.master()), 1)
-		})
-	}
+		}
+		s.untilAnswers(t)
+		assert.Equal(t, files, openTotal(s.master()), "descriptors: %v", openFiles(s.master()))
+		assert.Equal(t, maps, sharedMappings(t, s.master()), "shared mappings")
+		assert.Len(t, threads(t, s.master()), 1)
+	})
 }
 
 // openTotal counts the descriptors of a process.

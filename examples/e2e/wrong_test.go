@@ -100,19 +100,17 @@ func TestMistakesInTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeShared(t, "copy.so", string(library))
-	for _, kind := range []string{nginx, event} {
-		t.Run(kind, func(t *testing.T) {
-			for _, m := range mistakes {
-				text := m.nginx
-				if kind != nginx {
-					text = m.apache
-				}
-				if text != "" {
-					t.Run(m.name+" is refused with file and line", func(t *testing.T) { m.check(t, kind, text) })
-				}
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		for _, m := range mistakes {
+			text := m.nginx
+			if kind != nginx {
+				text = m.apache
 			}
-		})
-	}
+			if text != "" {
+				t.Run(m.name+" is refused with file and line", func(t *testing.T) { m.check(t, kind, text) })
+			}
+		}
+	})
 }
 
 // check puts the lines between two marks and wants the message to name a line
@@ -174,27 +172,25 @@ func standardNamed(kind string) string {
 }
 
 func TestConfigurationsThatAreRight(t *testing.T) {
-	for _, kind := range []string{nginx, event, worker, prefork} {
-		t.Run(kind, func(t *testing.T) {
-			s, err := prepareServer(kind, standard(kind))
-			if err != nil {
-				t.Fatal(err)
-			}
-			out, err := s.check()
-			assert.NoError(t, err, out)
-		})
-	}
+	everyServer(t, []string{nginx, event, worker, prefork}, func(t *testing.T, kind string) {
+		s, err := prepareServer(kind, standard(kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := s.check()
+		assert.NoError(t, err, out)
+	})
 }
 
 func TestProbeRefusesBadApplications(t *testing.T) {
-	for _, kind := range []string{nginx, event} {
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
 		for _, c := range []struct{ name, args, env, says string }{
 			{"a main that panics", "-entries=8080 -when=probe -fail=panic", "", "failing on demand"},
 			{"a main that exits", "-entries=8080 -when=probe -fail=exit", "", "exiting on demand"},
 			{"a main that returns", "-entries=8080 -when=probe -fail=return", "", ""},
 			{"an init that panics", "-entries=8080", "E2E_INIT_PANIC=too-early", "too-early"},
 		} {
-			t.Run(kind+": "+c.name+" fails the test of the configuration with its own message", func(t *testing.T) {
+			t.Run(""+c.name+" fails the test of the configuration with its own message", func(t *testing.T) {
 				conf := setup{app: c.args, server: standardNamed(kind)}
 				if c.env != "" {
 					conf.main = global(kind, "gsgi_env "+c.env+";", "GSGIEnv "+c.env)
@@ -209,5 +205,5 @@ func TestProbeRefusesBadApplications(t *testing.T) {
 				assert.Contains(t, out, s.conf)
 			})
 		}
-	}
+	})
 }

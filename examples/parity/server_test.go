@@ -1,20 +1,13 @@
 package parity
 
 import (
-	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gsgi/gsgi/examples/internal/testserver"
 	"github.com/gsgi/gsgi/examples/parity/cases"
 	"github.com/gsgi/gsgi/goapp"
 )
@@ -44,9 +38,9 @@ const (
 type server struct {
 	kind       string
 	plain, tls string // host:port
+	h2c        string // HTTP/2 in cleartext
 	dir        string
-	cmd        *exec.Cmd
-	exited     chan struct{}
+	first      *testserver.Process
 	log        func() string
 	base       int // goroutines at the start
 }
@@ -97,7 +91,16 @@ func prepare() error {
 		return err
 	}
 	world.differences = string(text)
-	if err := errors.Join(os.Chmod(dir, 0o755), findModules(), certify(), listen(), buildLibrary(), writeFiles()); err != nil {
+	nginxModule, apacheModule, err := testserver.Modules()
+	if err != nil {
+		return err
+	}
+	world.modules = map[string]string{nginx: nginxModule, apache: apacheModule, prefork: apacheModule}
+	if world.cert, world.roots, err = testserver.Certificate(dir); err != nil {
+		return err
+	}
+	library := testserver.Library(filepath.Join(dir, "library.so"), "./library")
+	if err := errors.Join(os.Chmod(dir, 0o755), listen(), library, writeFiles()); err != nil {
 		return err
 	}
 	world.servers = make(map[string]*server)
@@ -108,40 +111,6 @@ func prepare() error {
 		}
 	}
 	return nil
-}
-
-func findModules() error {
-	world.modules = make(map[string]string)
-	for server, file := range map[string][2]string{
-		nginx:  {"GSGI_NGINX_MODULE", "../../build/out/ngx_http_gsgi_module.so"},
-		apache: {"GSGI_APACHE_MODULE", "../../build/out/mod_gsgi.so"},
-	} {
-		name := file[1]
-		if set := os.Getenv(file[0]); set != "" {
-			name = set
-		}
-		path, err := filepath.Abs(name)
-		if err != nil {
-			return err
-		}
-		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("%w (make build, or set %s)", err, file[0])
-		}
-		world.modules[server] = path
-	}
-	world.modules[prefork] = world.modules[apache]
-	return nil
-}
-
-func buildLibrary() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	library := filepath.Join(world.dir, "library.so")
-	out, err := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-o", library, "./library").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("the library does not build: %w\n%s", err, out)
-	}
-	return os.Chmod(library, 0o755)
 }
 
 // writeFiles makes the file that cases serve, in the working directory of
@@ -176,38 +145,6 @@ func listen() error {
 		}
 	}()
 	return os.Setenv("PARITY_REPORTS", l.Addr().String())
-}
-
-func certify() error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		Subject:               pkix.Name{CommonName: "localhost"},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		DNSNames:              []string{"localhost"},
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
-	world.roots = x509.NewCertPool()
-	world.roots.AppendCertsFromPEM(certPEM)
-	world.cert, err = tls.X509KeyPair(certPEM, keyPEM)
-	return errors.Join(err,
-		os.WriteFile(filepath.Join(world.dir, "cert.pem"), certPEM, 0o644),
-		os.WriteFile(filepath.Join(world.dir, "key.pem"), keyPEM, 0o600))
 }
 
 // logBuffer is the log of net/http's server.
@@ -247,10 +184,16 @@ func startStandard() {
 	secure.Config.ErrorLog = log.New(logs, "", 0)
 	secure.TLS = &tls.Config{Certificates: []tls.Certificate{world.cert}}
 	secure.StartTLS()
+	bare := httptest.NewUnstartedServer(root)
+	bare.Config.ErrorLog = log.New(logs, "", 0)
+	bare.Config.Protocols = new(http.Protocols)
+	bare.Config.Protocols.SetUnencryptedHTTP2(true)
+	bare.Start()
 	world.servers[standard] = &server{
-		kind: standard, plain: plain.Listener.Addr().String(), tls: secure.Listener.Addr().String(), log: logs.String,
+		kind: standard, plain: plain.Listener.Addr().String(), tls: secure.Listener.Addr().String(),
+		h2c: bare.Listener.Addr().String(), log: logs.String,
 	}
-	world.stop = append(world.stop, plain.CloseClientConnections, secure.CloseClientConnections)
+	world.stop = append(world.stop, plain.CloseClientConnections, secure.CloseClientConnections, bare.CloseClientConnections)
 }
 
 func startServer(kind string) error {
@@ -258,8 +201,8 @@ func startServer(kind string) error {
 	if err != nil {
 		return err
 	}
-	s := &server{kind: kind, dir: dir, exited: make(chan struct{})}
-	if err := s.choosePorts(); err != nil {
+	s := &server{kind: kind, dir: dir}
+	if err := testserver.Addresses(&s.plain, &s.tls, &s.h2c); err != nil {
 		return err
 	}
 	conf := filepath.Join(dir, "server.conf")
@@ -270,45 +213,28 @@ func startServer(kind string) error {
 		text, _ := os.ReadFile(filepath.Join(dir, "error.log"))
 		return string(text)
 	}
-	s.cmd = exec.Command("/usr/sbin/nginx", "-p", dir, "-c", conf)
+	cmd := exec.Command("/usr/sbin/nginx", "-p", dir, "-c", conf)
 	if kind != nginx {
-		s.cmd = exec.Command("/usr/sbin/apache2", "-d", dir, "-f", conf, "-DFOREGROUND")
+		cmd = exec.Command("/usr/sbin/apache2", "-d", dir, "-f", conf, "-DFOREGROUND")
 	}
-	stderr := new(logBuffer)
-	s.cmd.Stdout, s.cmd.Stderr = stderr, stderr
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
+	stderr, err := os.Create(filepath.Join(dir, "stderr"))
+	if err != nil {
 		return err
 	}
-	go func() {
-		s.cmd.Wait()
-		close(s.exited)
-	}()
+	defer stderr.Close()
+	if s.first, err = testserver.Start(cmd, stderr); err != nil {
+		return err
+	}
 	world.servers[kind] = s
 	world.stop = append([]func(){s.stop}, world.stop...)
-	return s.untilReady(stderr)
+	return s.untilReady()
 }
 
-// choosePorts picks two ports that are free now.
-func (s *server) choosePorts() error {
-	for _, addr := range []*string{&s.plain, &s.tls} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		defer l.Close()
-		*addr = l.Addr().String()
-	}
-	return nil
-}
-
-func (s *server) untilReady(stderr *logBuffer) error {
+func (s *server) untilReady() error {
 	var err error
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-s.exited:
-			return fmt.Errorf("%s has ended\n%s%s", s.kind, stderr, s.log())
-		default:
+		if s.first.Ended() {
+			return fmt.Errorf("%s has ended\n%s", s.kind, s.texts())
 		}
 		var figures map[string]any
 		if figures, err = s.figures(); err == nil && figures["goroutines"] != nil {
@@ -316,7 +242,13 @@ func (s *server) untilReady(stderr *logBuffer) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s does not answer: %w\n%s%s", s.kind, err, stderr, s.log())
+	return fmt.Errorf("%s does not answer: %w\n%s", s.kind, err, s.texts())
+}
+
+// texts is what the server has said since its start.
+func (s *server) texts() string {
+	stderr, _ := os.ReadFile(filepath.Join(s.dir, "stderr"))
+	return string(stderr) + s.log()
 }
 
 // stop ends a server gracefully, or at once when it takes too long.
@@ -325,13 +257,7 @@ func (s *server) stop() {
 	if s.kind != nginx {
 		signal = syscall.SIGTERM
 	}
-	s.cmd.Process.Signal(signal)
-	select {
-	case <-s.exited:
-	case <-time.After(20 * time.Second):
-		syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
-		<-s.exited
-	}
+	s.first.Stop(signal, 20*time.Second)
 }
 
 // figures are the worker's part of the status page.
