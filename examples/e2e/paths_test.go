@@ -122,26 +122,29 @@ func randomTargets(n int) []string {
 func TestNoTargetPassesADeniedLocation(t *testing.T) {
 	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
 		s := launchDenied(t, kind)
-		for _, v := range variants[kind] {
-			addr := s.extra
-			if kind == nginx && v[0] == "merged" {
-				addr = s.plain
+		t.Run("with", func(t *testing.T) {
+			for _, v := range variants[kind] {
+				addr := s.extra
+				if kind == nginx && v[0] == "merged" {
+					addr = s.plain
+				}
+				t.Run(v[0], func(t *testing.T) {
+					t.Parallel()
+					p := &prober{t: t, addr: addr, host: v[0]}
+					defer p.close()
+					p.controls()
+					for _, target := range traversals() {
+						p.probe(target, "")
+						p.probe("/app"+target, "/app")
+					}
+					for _, target := range []string{"http://" + v[0] + "/admin/", "http://" + v[0] + "//admin", "admin", "*", "/admin/.."} {
+						p.probe(target, "")
+					}
+					assert.Greater(t, p.reached, 100, "targets that reached the application")
+					t.Logf("%d targets of %d reached the application", p.reached, p.sent)
+				})
 			}
-			t.Run(""+v[0], func(t *testing.T) {
-				p := &prober{t: t, addr: addr, host: v[0]}
-				defer p.close()
-				p.controls()
-				for _, target := range traversals() {
-					p.probe(target, "")
-					p.probe("/app"+target, "/app")
-				}
-				for _, target := range []string{"http://" + v[0] + "/admin/", "http://" + v[0] + "//admin", "admin", "*", "/admin/.."} {
-					p.probe(target, "")
-				}
-				assert.Greater(t, p.reached, 100, "targets that reached the application")
-				t.Logf("%d targets of %d reached the application", p.reached, p.sent)
-			})
-		}
+		})
 		s.noLeak(t)
 	})
 }

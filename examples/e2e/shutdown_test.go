@@ -114,7 +114,7 @@ func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 			{"at once", syscall.SIGTERM, "", ""},
 			{"gracefully, with a limit", 0, "worker_shutdown_timeout 1s;", "GracefulShutdownTimeout 1"},
 		} {
-			t.Run(""+c.name, func(t *testing.T) {
+			t.Run(c.name, func(t *testing.T) {
 				conf := inRoom(kind, setup{main: global(kind, "", c.apache)})
 				conf.top = c.inNginx + "worker_processes 1;"
 				s := living(t, kind, conf)

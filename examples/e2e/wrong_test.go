@@ -190,7 +190,7 @@ func TestProbeRefusesBadApplications(t *testing.T) {
 			{"a main that returns", "-entries=8080 -when=probe -fail=return", "", ""},
 			{"an init that panics", "-entries=8080", "E2E_INIT_PANIC=too-early", "too-early"},
 		} {
-			t.Run(""+c.name+" fails the test of the configuration with its own message", func(t *testing.T) {
+			t.Run(c.name+" fails the test of the configuration with its own message", func(t *testing.T) {
 				conf := setup{app: c.args, server: standardNamed(kind)}
 				if c.env != "" {
 					conf.main = global(kind, "gsgi_env "+c.env+";", "GSGIEnv "+c.env)
