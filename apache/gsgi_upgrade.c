@@ -29,6 +29,7 @@ typedef struct {
     apr_uint32_t        list;       /* chunks to send */
     apr_uint64_t        published;  /* of the client's bytes */
     apr_uint64_t        taken;      /* of the application's */
+    apr_uint64_t        since;      /* the client has taken none of u->list */
     int                 eof;        /* the client sends no more */
     int                 full;       /* the credit is used up */
     int                 again;      /* no chunk was free */
@@ -179,6 +180,7 @@ static void append_news(gsgi_upgrade_t *u)
 
     if (!u->list) {
         u->list = list;
+        u->since = gsgi_clock();
         return;
     }
 
@@ -201,6 +203,7 @@ static int send_all(gsgi_upgrade_t *u)
             return gsgi_exchange_aborted(x);
         }
 
+        u->since = gsgi_clock();
         x->out.sent += n;
         x->r->bytes_sent += n;
         gsgi_count(bytes_sent, (uint64_t) n);
@@ -208,6 +211,13 @@ static int send_all(gsgi_upgrade_t *u)
         if (!x->released) {
             gsgi_out_ack(gsgi_child.bridge, x->slot, (uint64_t) n, u->taken);
         }
+    }
+
+    if (u->list && gsgi_clock() - u->since
+                   > (apr_uint64_t) x->r->server->timeout * 1000) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, x->r, GSGI_LOGNO(0305)
+                      "the client has stalled on an upgraded connection");
+        return gsgi_exchange_aborted(x);
     }
 
     if (u->list || !u->whole) {

@@ -830,6 +830,10 @@ ngx_http_gsgi_wait_writable(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     wev = c->write;
     clcf = ngx_http_get_module_loc_conf(r->main, ngx_http_core_module);
 
+    if (ngx_handle_write_event(wev, clcf->send_lowat) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     if (!wev->delayed) {
 
         if (wev->active && !wev->ready) {
@@ -840,7 +844,7 @@ ngx_http_gsgi_wait_writable(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         }
     }
 
-    return ngx_handle_write_event(wev, clcf->send_lowat);
+    return NGX_OK;
 }
 
 

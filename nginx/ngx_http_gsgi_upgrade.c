@@ -168,6 +168,11 @@ ngx_http_gsgi_upgrade_send(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         return NGX_DONE;
     }
 
+    if (ngx_handle_write_event(wev, 0) != NGX_OK) {
+        ngx_http_gsgi_upgrade_abort(r, ctx);
+        return NGX_DONE;
+    }
+
     if (ctx->out == NULL && !c->buffered) {
 
         if (ctx->ended) {
@@ -187,11 +192,6 @@ ngx_http_gsgi_upgrade_send(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     } else if (wev->active && !wev->ready) {
         clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
         ngx_add_timer(wev, clcf->send_timeout);
-    }
-
-    if (ngx_handle_write_event(wev, 0) != NGX_OK) {
-        ngx_http_gsgi_upgrade_abort(r, ctx);
-        return NGX_DONE;
     }
 
     return NGX_OK;

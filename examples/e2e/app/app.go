@@ -19,6 +19,7 @@ var routes = map[string]http.HandlerFunc{
 	"form":    form,
 	"part":    part,
 	"strict":  strict,
+	"witness": witness,
 
 	// responses
 	"empty":   func(http.ResponseWriter, *http.Request) {},
@@ -74,6 +75,7 @@ var routes = map[string]http.HandlerFunc{
 	"length":    length,
 	"crash":     crash,
 	"exit":      exit,
+	"maps":      maps,
 	"segv":      segv,
 	"log":       logs,
 	"flood":     flood,
