@@ -29,15 +29,24 @@ func Handler(app Application) http.Handler {
 type appHandler struct{ app Application }
 
 var (
-	_ http.Handler   = (*appHandler)(nil)
-	_ module.Handler = (*appHandler)(nil)
-	_ sink           = (*module.Exchange)(nil)
+	_ http.Handler = (*appHandler)(nil)
+	_ module.Maker = (*appHandler)(nil)
+	_ sink         = (*module.Exchange)(nil)
 )
+
+// NewExchange makes the call with the exchange.
+func (h *appHandler) NewExchange(size int) *module.Exchange {
+	x, _ := module.NewExchange[call](size)
+	return x
+}
 
 // ServeGSGI is the direct path.
 func (h *appHandler) ServeGSGI(x *module.Exchange) {
-	c := &call{to: x}
-	c.src.x = x
+	c, ok := x.Own().(*call)
+	if !ok {
+		c = new(call) // the exchange was made for another handler
+	}
+	c.to, c.src.x = x, x
 	c.env.src = &c.src
 	method, _ := x.Block().Meta(module.MetaMethod)
 	c.isHead = method == http.MethodHead

@@ -436,6 +436,11 @@ func respondOnce(r *http.Request) {
 func TestAllocationsPerRequest(t *testing.T) {
 	r := httptest.NewRequest("GET", "/", nil)
 	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { respondOnce(r) }), 2.0, "the call, and its StartResponse")
+
+	h := &appHandler{hello}
+	var made any
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, func() { made = h.NewExchange(200).Own() }), 1.0, "exchange and call are one")
+	assert.IsType(t, (*call)(nil), made)
 }
 
 func BenchmarkRespond(b *testing.B) {

@@ -61,7 +61,7 @@ func once(t testing.TB, req *fakehost.Request, h Handler) func() {
 		if x.out.finish(nil)&bridge.CQEnd == 0 {
 			t.Fatal("not ended")
 		}
-		g.live[slot].Store(nil)
+		g.slots.use(slot).live.Store(nil)
 	}
 }
 
@@ -134,13 +134,13 @@ var responseNames = []string{"Content-Type", "Cache-Control", "Etag", "Last-Modi
 	"X-Content-Type-Options", "Referrer-Policy", "Content-Language", "Set-Cookie"}
 
 func TestAllocationsPerRequest(t *testing.T) {
-	if n := allocations(t, direct{}); n > 3 {
-		t.Errorf("gateway interface: %v allocations, want at most 3", n)
+	if n := allocations(t, direct{}); n > 1 {
+		t.Errorf("gateway interface: %v allocations, want at most 1", n)
 	} else {
 		t.Logf("gateway interface: %v", n)
 	}
-	if n := allocations(t, HTTP(http.HandlerFunc(webHello), nil)); n > 14 {
-		t.Errorf("net/http: %v allocations, want at most 14", n)
+	if n := allocations(t, HTTP(http.HandlerFunc(webHello), nil)); n > 7 {
+		t.Errorf("net/http: %v allocations, want at most 7", n)
 	} else {
 		t.Logf("net/http: %v", n)
 	}

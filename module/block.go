@@ -53,6 +53,8 @@ type Block struct {
 	meta     [metaMax]span
 	headers  int
 	params   int
+	begin    uint32 // of the first entry that is no fact
+	sized    bool   // there is a Content-Length among the headers
 }
 
 // entry is one entry of a packed block.
@@ -97,8 +99,12 @@ func (b *Block) parse(data []byte) error {
 			}
 			off := len(b.data) - len(rest) + bridge.EntrySize
 			b.meta[e.id] = span{uint32(off), uint32(len(e.value)) + 1}
+			if b.headers+b.params == 0 {
+				b.begin = uint32(len(b.data) - len(tail))
+			}
 		case bridge.EntryHeader:
 			b.headers++
+			b.sized = b.sized || e.name == "Content-Length"
 		case bridge.EntryParam:
 			b.params++
 		default:
@@ -123,10 +129,10 @@ func (b *Block) get(id MetaID) string {
 	return v
 }
 
-// entries yields the entries of one kind, in order.
+// entries yields the entries of one kind, in order; not for facts.
 func (b *Block) entries(kind uint8) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		for rest := b.data; ; {
+		for rest := b.data[b.begin:]; ; {
 			e, tail, ok := next(rest)
 			if !ok {
 				return

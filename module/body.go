@@ -65,11 +65,13 @@ func (b *body) Read(p []byte) (int, error) {
 	return b.readList(p)
 }
 
-// Close makes further reads fail. What is left is discarded by the server.
+// Close makes further reads fail, and one that waits for the client. What is
+// left is discarded by the server.
 func (b *body) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	signal(b.x.state.r)
 	return nil
 }
 
@@ -175,7 +177,7 @@ func (b *body) wait() error {
 	}
 	b.ask()
 	b.mu.Unlock()
-	<-b.x.park.r
+	<-b.x.state.r
 	b.mu.Lock()
 	if b.closed || b.x.over.Load() {
 		return http.ErrBodyReadAfterClose

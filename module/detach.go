@@ -73,13 +73,8 @@ func (x *Exchange) WritePacked(status int, packed []byte, count uint32, length i
 	o := &x.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	switch {
-	case o.closed:
-		return ErrOver
-	case o.committed:
-		return errors.New("gsgi: the head has been written")
-	case status < 200 || status > 999:
-		return fmt.Errorf("gsgi: status %d is not between 200 and 999", status)
+	if err := o.headless(status); err != nil {
+		return err
 	}
 	o.head.data = append(o.head.data, packed...)
 	o.head.count += count

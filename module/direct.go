@@ -1,6 +1,7 @@
 package module
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
@@ -16,13 +17,8 @@ func (x *Exchange) WriteHead(status int, header [][2]string, length int64) error
 	o := &x.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	switch {
-	case o.closed:
-		return ErrOver
-	case o.committed:
-		return fmt.Errorf("gsgi: the head has been written")
-	case status < 200 || status > 999:
-		return fmt.Errorf("gsgi: status %d is not between 200 and 999", status)
+	if err := o.headless(status); err != nil {
+		return err
 	}
 	for _, h := range header {
 		if problem := ValidateHeader(h[0], h[1]); problem != "" {
@@ -32,6 +28,19 @@ func (x *Exchange) WriteHead(status int, header [][2]string, length int64) error
 		o.add(h[0], h[1])
 	}
 	o.commit(status, length)
+	return nil
+}
+
+// headless says why there can be no head with this status now.
+func (o *output) headless(status int) error {
+	switch {
+	case o.closed:
+		return ErrOver
+	case o.committed:
+		return errors.New("gsgi: the head has been written")
+	case status < 200 || status > 999:
+		return fmt.Errorf("gsgi: status %d is not between 200 and 999", status)
+	}
 	return nil
 }
 

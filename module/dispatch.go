@@ -60,7 +60,7 @@ func (p *pool) run() {
 			}
 			p.searching.Add(1)
 		case events != 0:
-			if x := p.g.live[i].Load(); x != nil {
+			if x := p.g.slots.exchange(i); x != nil {
 				x.look()
 			}
 		}
@@ -148,7 +148,7 @@ func (p *pool) wait() bool {
 func (p *pool) waitAt(spot int) {
 	p.g.b.Stats.Idle.Add(1)
 	p.searching.Add(-1)
-	err := p.g.b.Wait(spot, p.g.refresh)
+	err := p.g.b.Wait(spot)
 	p.searching.Add(1)
 	p.g.b.Stats.Idle.Add(^uint64(0))
 	p.mu.Lock()

@@ -41,7 +41,7 @@ type Exchange struct {
 	length int64
 	block  Block
 	ctx    requestContext
-	park   *parking
+	state  *slotState
 	over   atomic.Bool
 	claim  atomic.Uint32 // claimedBy...
 
@@ -50,52 +50,24 @@ type Exchange struct {
 	in   body
 	out  output
 	web  *web
-	head [headRoom]byte  // where the response's head begins to be packed
-	room [blockRoom]byte // for a short block, and what is made of it
-	used int             // of room
-}
-
-// What is enough for most responses, and for requests without many cookies,
-// is a part of the exchange and needs no allocation.
-const (
-	headRoom  = 384
-	blockRoom = 1024
-)
-
-// parking is where a reader and a writer of a slot's request wait for news.
-// It belongs to the slot, for all its lives: a token that is left over wakes
-// the next one once for nothing.
-type parking struct {
-	r, w chan struct{}
-}
-
-func newParking() *parking {
-	return &parking{make(chan struct{}, 1), make(chan struct{}, 1)}
-}
-
-func signal(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
+	own  any    // was made with it
+	room []byte // behind the exchange: for the block, and what is made of it
+	used int    // of room
 }
 
 // take begins the exchange of the request in slot i.
 func (g *Gateway) take(i uint32) (*Exchange, error) {
 	s := g.b.Slot(i)
-	x := &Exchange{
-		gw: g, b: g.b, s: s, i: i, gen: s.Gen,
-		flags: s.Flags, proto: s.Protocol, length: s.ContentLength,
-		park: g.parking(i),
-	}
+	x := g.newExchange(s)
+	x.gw, x.b, x.s, x.i, x.gen = g, g.b, s, i, s.Gen
+	x.flags, x.proto, x.length = s.Flags, s.Protocol, s.ContentLength
+	x.state = g.slots.use(i)
 	g.b.Stats.Requests.Add(1)
-	x.ctx = requestContext{x: x, base: g.base}
+	x.ctx.x, x.ctx.base = x, g.base
 	s.QueueUS = g.clock.since(s.SubmittedNS)
 	blockLen := int(s.BlockLen)
-	data := g.b.Block(s, x.room[:])
-	if len(data) <= blockRoom {
-		x.used = len(data)
-	}
+	data := g.b.Block(s, x.room)
+	x.used = min(len(data), len(x.room))
 	x.out.init(x)
 	x.in.init(x, data[min(blockLen, len(data)):])
 	x.block.software = g.conf.Software
@@ -103,7 +75,7 @@ func (g *Gateway) take(i uint32) (*Exchange, error) {
 	if len(data) >= blockLen {
 		err = x.block.parse(data[:blockLen:blockLen])
 	}
-	g.live[i].Store(x)
+	x.state.live.Store(x)
 	if g.stopping.Load() {
 		x.ctx.cancel(context.Canceled)
 	}
@@ -120,8 +92,8 @@ func (x *Exchange) look() {
 	case flags&bridge.HostGone != 0:
 		x.ctx.cancel(context.Canceled)
 	}
-	signal(x.park.r)
-	signal(x.park.w)
+	signal(x.state.r)
+	signal(x.state.w)
 }
 
 func (x *Exchange) gone() bool { return x.s.HostFlags.Load()&bridge.HostGone != 0 }
@@ -136,13 +108,13 @@ func (x *Exchange) finish(err error) {
 		return
 	}
 	x.over.Store(true)
-	signal(x.park.r)
-	signal(x.park.w)
+	signal(x.state.r)
+	signal(x.state.w)
 	x.in.finish()
 	events := x.out.finish(err)
-	setDeadline(&x.in.limit, x.park.r, time.Time{})
-	setDeadline(&x.out.limit, x.park.w, time.Time{})
-	x.gw.live[x.i].Store(nil)
+	setDeadline(&x.in.limit, x.state.r, time.Time{})
+	setDeadline(&x.out.limit, x.state.w, time.Time{})
+	x.state.live.Store(nil)
 	x.ctx.cancel(context.Canceled)
 	if x.web != nil {
 		x.web.removeForms()
@@ -180,7 +152,7 @@ func (x *Exchange) ContentLength() int64 {
 	if x.flags&bridge.ReqChunked != 0 {
 		return -1
 	}
-	if _, said := x.block.Header("Content-Length"); said {
+	if x.block.sized {
 		return x.length
 	}
 	if x.in.kind == bridge.BodyNone {

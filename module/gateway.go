@@ -59,8 +59,7 @@ type Gateway struct {
 	pool  pool
 	base  context.Context
 	clock clock
-	live  []atomic.Pointer[Exchange]
-	parks []atomic.Pointer[parking]
+	slots slotTable
 
 	served []atomic.Pointer[Handler] // by index in conf.Entries
 
@@ -124,9 +123,9 @@ func New(conf Config, base unsafe.Pointer) (*Gateway, error) {
 	}
 	g := newGateway(conf, InServer)
 	g.b = b
+	b.Idle = g.refresh
 	g.clock = newClock()
-	g.live = make([]atomic.Pointer[Exchange], b.NSlots)
-	g.parks = make([]atomic.Pointer[parking], b.NSlots)
+	g.slots = newSlotTable(b.NSlots)
 	g.pool.g = g
 	g.pool.lockWord = lockWord()
 	g.pool.start()
@@ -290,12 +289,10 @@ func (g *Gateway) awaitRequests() {
 func (g *Gateway) Stop(timeout time.Duration) bool {
 	g.stopping.Store(true)
 	g.Drain()
-	for i := range g.live {
-		if x := g.live[i].Load(); x != nil {
-			x.ctx.cancel(context.Canceled)
-			if x.claim.Load() == claimedByHijack {
-				go x.closeConn()
-			}
+	for x := range g.slots.exchanges {
+		x.ctx.cancel(context.Canceled)
+		if x.claim.Load() == claimedByHijack {
+			go x.closeConn()
 		}
 	}
 	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
@@ -321,14 +318,31 @@ func (g *Gateway) StateDir() string { return g.conf.StateDir }
 // Name is the application's in the server's configuration.
 func (g *Gateway) Name() string { return g.conf.Name }
 
-// handle runs the handler of the entry that x is for.
-func (g *Gateway) handle(x *Exchange) {
-	entry := x.s.Entry
+// handler serves an entry, by its index; nil when it is not served (yet).
+func (g *Gateway) handler(entry uint32) Handler {
 	if int(entry) < len(g.served) {
 		if h := g.served[entry].Load(); h != nil {
-			(*h).ServeGSGI(x)
-			return
+			return *h
 		}
+	}
+	return nil
+}
+
+// newExchange makes an exchange for the request in s.
+func (g *Gateway) newExchange(s *bridge.Slot) *Exchange {
+	size := bridge.BlockSize(s)
+	if m, ok := g.handler(s.Entry).(Maker); ok {
+		return m.NewExchange(size)
+	}
+	x, _ := NewExchange[struct{}](size)
+	return x
+}
+
+// handle runs the handler of the entry that x is for.
+func (g *Gateway) handle(x *Exchange) {
+	if h := g.handler(x.s.Entry); h != nil {
+		h.ServeGSGI(x)
+		return
 	}
 	header := [][2]string{{"Retry-After", "1"}}
 	if x.WriteHead(http.StatusServiceUnavailable, header, 0) == nil {
@@ -348,16 +362,6 @@ func (g *Gateway) panicked(x *Exchange, cause any) error {
 	}
 	x.log(bridge.LogError, fmt.Sprintf("panic: %v\n%s", cause, stack()))
 	return fmt.Errorf("gsgi: panic: %v", cause)
-}
-
-// parking returns where the request in slot i waits.
-func (g *Gateway) parking(i uint32) *parking {
-	p := g.parks[i].Load()
-	if p == nil {
-		p = newParking()
-		g.parks[i].Store(p)
-	}
-	return p
 }
 
 // chunk takes a chunk for x. When all are in use it waits, as long as x is

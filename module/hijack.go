@@ -62,8 +62,8 @@ func (w hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		o.publish()
 	}
 	o.ring()
-	setDeadline(&x.in.limit, x.park.r, time.Time{})
-	setDeadline(&o.limit, x.park.w, time.Time{})
+	setDeadline(&x.in.limit, x.state.r, time.Time{})
+	setDeadline(&o.limit, x.state.w, time.Time{})
 	return c, bufio.NewReadWriter(bufio.NewReaderSize(c, 4<<10), bufio.NewWriterSize(c, 4<<10)), nil
 }
 
@@ -150,7 +150,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if c.x.over.Load() {
 		return c.failed("set", net.ErrClosed)
 	}
-	setDeadline(&c.x.in.limit, c.x.park.r, t)
+	setDeadline(&c.x.in.limit, c.x.state.r, t)
 	return nil
 }
 
@@ -158,7 +158,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	if c.x.over.Load() {
 		return c.failed("set", net.ErrClosed)
 	}
-	setDeadline(&c.x.out.limit, c.x.park.w, t)
+	setDeadline(&c.x.out.limit, c.x.state.w, t)
 	return nil
 }
 
@@ -189,16 +189,16 @@ func (x *Exchange) closeConn() error {
 	if x.over.Swap(true) {
 		return net.ErrClosed
 	}
-	signal(x.park.r)
-	signal(x.park.w)
+	signal(x.state.r)
+	signal(x.state.w)
 	x.in.finish()
 	o := &x.out
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
-	setDeadline(&x.in.limit, x.park.r, time.Time{})
-	setDeadline(&o.limit, x.park.w, time.Time{})
-	x.gw.live[x.i].Store(nil)
+	o.closed, o.head.data = true, nil // the slot's next request has the room
+	setDeadline(&x.in.limit, x.state.r, time.Time{})
+	setDeadline(&o.limit, x.state.w, time.Time{})
+	x.state.live.Store(nil)
 	x.b.Stats.Released.Add(1)
 	x.b.Release(x.i, x.s, o.events|bridge.CQEnd)
 	return nil
@@ -248,7 +248,7 @@ func (b *body) readRaw(p []byte) (int, error) {
 			return 0, ErrGone
 		}
 		b.mu.Unlock()
-		<-b.x.park.r
+		<-b.x.state.r
 		b.mu.Lock()
 	}
 }

@@ -58,7 +58,7 @@ var errCut = errors.New("gsgi: response given up")
 
 func (o *output) init(x *Exchange) {
 	o.x, o.head.length = x, -1
-	o.head.data = x.head[:0]
+	o.head.data = x.state.scratch()
 }
 
 func bodyAllowed(status int) bool {
@@ -210,7 +210,7 @@ func (o *output) wait(enough func(unacked uint64) bool) error {
 		if err := o.stop(); err != nil {
 			return err
 		}
-		<-o.x.park.w
+		<-o.x.state.w
 	}
 	return nil
 }
@@ -365,6 +365,7 @@ func (o *output) publishHeaders(kind uint16, h *head) {
 func (o *output) finish(err error) uint32 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	defer func() { o.head.data = nil }() // the slot's next request has it
 	o.closed = true
 	switch {
 	case o.cut || err == nil && o.unfinished() && o.expired():

@@ -26,7 +26,11 @@ type web struct {
 
 func (x *Exchange) asWeb() *web {
 	if x.web == nil {
-		w := &web{request: *noRequest.WithContext(&x.ctx)} // copied, not allocated
+		w, ok := x.own.(*web)
+		if !ok {
+			w = new(web)
+		}
+		w.request = *noRequest.WithContext(&x.ctx) // copied, not allocated
 		w.response.x = x
 		w.response.header = make(http.Header, 4)
 		x.web = w
@@ -288,6 +292,12 @@ func HTTP(h http.Handler, srv *http.Server) Handler {
 		}
 	}
 	return hh
+}
+
+// NewExchange makes the request and the response with the exchange.
+func (h *httpHandler) NewExchange(size int) *Exchange {
+	x, _ := NewExchange[web](size)
+	return x
 }
 
 func (h *httpHandler) ServeGSGI(x *Exchange) {

@@ -264,7 +264,7 @@ func (w *response) SetReadDeadline(t time.Time) error {
 	if w.x.over.Load() {
 		return ErrOver
 	}
-	setDeadline(&w.x.in.limit, w.x.park.r, t)
+	setDeadline(&w.x.in.limit, w.x.state.r, t)
 	return nil
 }
 
@@ -273,7 +273,7 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 	if w.x.over.Load() {
 		return ErrOver
 	}
-	setDeadline(&w.x.out.limit, w.x.park.w, t)
+	setDeadline(&w.x.out.limit, w.x.state.w, t)
 	return nil
 }
 

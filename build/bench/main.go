@@ -115,7 +115,8 @@ func (r *report) measureRest(w *world, wanted *regexp.Regexp) error {
 		if !wanted.MatchString(m.name) {
 			continue
 		}
-		if err := errors.Join(w.check(bareServer, "/return"), w.check(nginxServer, "/hello")); err != nil {
+		err := errors.Join(w.check(bareServer, "/return"), w.check(nginxServer, "/hello"), w.check(streamsServer, "/hello"))
+		if err != nil {
 			return err
 		}
 		value, err := m.take(w, *seconds)

@@ -18,6 +18,7 @@ import (
 // The servers under test.
 const (
 	nginxServer   = "nginx"
+	streamsServer = "nginx with many slots"
 	bareServer    = "nginx without GSGI"
 	eventServer   = "apache event"
 	preforkServer = "apache prefork"
@@ -82,7 +83,7 @@ func (w *world) start() error {
 			return err
 		}
 	}
-	for _, name := range []string{nginxServer, bareServer} {
+	for _, name := range []string{nginxServer, streamsServer, bareServer} {
 		conf, err := w.configure(name, "nginx.conf")
 		if err == nil {
 			err = w.run(name, "nginx", "-e", filepath.Join(w.Dir, "logs/nginx.log"), "-p", w.Dir, "-c", conf)
@@ -107,6 +108,9 @@ func (w *world) start() error {
 // startPython runs the servers of the same Python application.
 func (w *world) startPython() error {
 	hello, err := os.ReadFile(filepath.Join(w.Root, "build/bench/hello.py"))
+	if err == nil {
+		err = os.CopyFS(filepath.Join(w.Dir, "django"), os.DirFS(filepath.Join(w.Root, "examples/django")))
+	}
 	if err == nil {
 		err = os.WriteFile(filepath.Join(w.Dir, "hello.py"), hello, 0o644)
 	}
@@ -151,11 +155,12 @@ func (w *world) configure(server, name string) (string, error) {
 	var text bytes.Buffer
 	err = t.Execute(&text, struct {
 		*world
-		Server string
-		GSGI   bool
-		Listen int
-		H2     int
-	}{w, server, server != bareServer && server != modWSGI, w.port(server), w.port(cleartextH2)})
+		Server  string
+		GSGI    bool
+		Streams bool
+		Listen  int
+		H2      int
+	}{w, server, server != bareServer && !strings.HasPrefix(server, modWSGI), server == streamsServer, w.port(server), w.port(cleartextH2)})
 	path := filepath.Join(w.Dir, strings.ReplaceAll(server, " ", "-")+".conf")
 	return path, errors.Join(err, os.WriteFile(path, text.Bytes(), 0o644))
 }

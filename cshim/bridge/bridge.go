@@ -15,6 +15,7 @@ import (
 // list follow the rule of one producer and one consumer in cshim/gsgi.h, 2.6.
 type Bridge struct {
 	*Region
+	Idle   func() bool // set before anybody waits: see Wait
 	base   unsafe.Pointer
 	ring   bool
 	mask   uint32
@@ -23,8 +24,8 @@ type Bridge struct {
 	heads  []ChunkHead
 	log    []byte
 	logMu  sync.Mutex
-	spots  [2]syscall.RawConn
-	opened [2]*os.File // keeps the descriptors behind spots registered
+	spots  [Spots]spot
+	opened [Spots]*os.File // keeps the descriptors behind spots registered
 }
 
 // Open checks the region at base, which the caller keeps mapped for the life
@@ -55,7 +56,8 @@ func Open(base unsafe.Pointer) (*Bridge, error) {
 		if err != nil {
 			return nil, fmt.Errorf("gsgi: eventfd: %w", err)
 		}
-		b.opened[i], b.spots[i] = f, c
+		b.opened[i] = f
+		b.spots[i] = spot{c, b.ready(i)}
 	}
 	return b, nil
 }

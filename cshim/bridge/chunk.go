@@ -88,16 +88,20 @@ func (b *Bridge) TakeIn(s *Slot) uint32 {
 	return first
 }
 
+// BlockSize is the length of what Block returns.
+func BlockSize(s *Slot) int {
+	if s.BodyKind == BodyInline {
+		return int(s.BlockLen) + int(s.InlineLen)
+	}
+	return int(s.BlockLen)
+}
+
 // Block copies a request's packed block, and its inline body behind it, out
 // of the slot and of the chunks that hold the rest, and frees those. It uses
 // room if that is enough.
 func (b *Bridge) Block(s *Slot, room []byte) []byte {
-	inline := 0
-	if s.BodyKind == BodyInline {
-		inline = int(s.InlineLen)
-	}
 	buf := room
-	if size := int(s.BlockLen) + inline; size <= len(room) {
+	if size := BlockSize(s); size <= len(room) {
 		buf = room[:size:size]
 	} else {
 		buf = make([]byte, size)

@@ -1,5 +1,7 @@
 package bridge
 
+import "syscall"
+
 // A spot is a place where one goroutine waits for submissions; there are two.
 // The host wakes the one that GoArmed names. With two, a goroutine that has
 // just been woken arms the other spot, where somebody waits already, and need
@@ -18,17 +20,28 @@ func (b *Bridge) Disarm(spot int) { b.GoArmed.CompareAndSwap(uint32(spot)+1, 0) 
 // Armed says whether the host will wake somebody on the next submission.
 func (b *Bridge) Armed() bool { return b.GoArmed.Load() != 0 }
 
-// Wait returns when the submission ring has something to take, or idle
-// returns true. It never reads the eventfd: its edge is the message. One
-// goroutine at a time waits at a spot.
-func (b *Bridge) Wait(spot int, idle func() bool) error {
-	return b.spots[spot].Read(func(uintptr) bool {
+// spot is an eventfd, and what is asked before and after a sleep on it.
+type spot struct {
+	conn  syscall.RawConn
+	ready func(uintptr) bool
+}
+
+// ready is made once for a spot, not for each time somebody waits there.
+func (b *Bridge) ready(spot int) func(uintptr) bool {
+	return func(uintptr) bool {
 		if b.Waiting() {
 			return true
 		}
 		b.Arm(spot)
-		return b.Waiting() || idle()
-	})
+		return b.Waiting() || b.Idle()
+	}
+}
+
+// Wait returns when the submission ring has something to take, or Idle
+// returns true. It never reads the eventfd: its edge is the message. One
+// goroutine at a time waits at a spot.
+func (b *Bridge) Wait(spot int) error {
+	return b.spots[spot].conn.Read(b.spots[spot].ready)
 }
 
 // Wake wakes the goroutine that waits at the armed spot, as the host would.
