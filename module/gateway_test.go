@@ -196,6 +196,27 @@ func TestBrokenBodyIsAnError(t *testing.T) {
 	w.do(t, &fakehost.Request{Method: "POST", Target: "/", Stream: broken, Length: 100})
 }
 
+func TestCloseEndsAReadThatWaits(t *testing.T) {
+	w := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		read := make(chan error)
+		go func() {
+			_, err := r.Body.Read(make([]byte, 1))
+			read <- err
+		}()
+		time.Sleep(10 * time.Millisecond)
+		r.Body.Close()
+		select {
+		case err := <-read:
+			assert.ErrorIs(t, err, http.ErrBodyReadAfterClose)
+		case <-time.After(10 * time.Second):
+			t.Error("the reader waits for the client")
+		}
+	})
+	pr, pw := io.Pipe()
+	defer pw.Close()
+	w.do(t, &fakehost.Request{Method: "POST", Target: "/", Stream: pr, Length: 10})
+}
+
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("connection reset") }

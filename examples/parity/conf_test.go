@@ -27,9 +27,10 @@ MaxRequestWorkers 1`
 	}
 	_, plain, _ := net.SplitHostPort(s.plain)
 	_, secure, _ := net.SplitHostPort(s.tls)
+	_, bare, _ := net.SplitHostPort(s.h2c)
 	return strings.NewReplacer(
 		"@DIR@", s.dir, "@SHARE@", world.dir, "@MODULE@", world.modules[s.kind],
-		"@PORT@", plain, "@TLS@", secure, "@MPM@", strings.ReplaceAll(mpm, "@MODS@", mods), "@MODS@", mods,
+		"@PORT@", plain, "@TLS@", secure, "@H2C@", bare, "@MPM@", strings.ReplaceAll(mpm, "@MODS@", mods), "@MODS@", mods,
 	).Replace(text)
 }
 
@@ -61,6 +62,7 @@ http {
 	server {
 		listen 127.0.0.1:@PORT@;
 		listen 127.0.0.1:@TLS@ ssl http2;
+		listen 127.0.0.1:@H2C@ http2;
 		server_name localhost;
 		ssl_protocols TLSv1.2 TLSv1.3;
 		ssl_certificate @SHARE@/cert.pem;
@@ -116,6 +118,7 @@ User www-data
 Group www-data
 Listen 127.0.0.1:@PORT@
 Listen 127.0.0.1:@TLS@
+Listen 127.0.0.1:@H2C@
 ServerName localhost
 LimitRequestBody 0
 LimitRequestFieldSize 16380

@@ -83,3 +83,8 @@ func send(r Report) {
 		panic(err)
 	}
 }
+
+// report sends a report of one line.
+func report(name, format string, args ...any) {
+	send(Report{name, []string{fmt.Sprintf(format, args...)}})
+}

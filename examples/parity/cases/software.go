@@ -139,7 +139,8 @@ func softwareCases() []Case {
 		return m
 	}()
 	return []Case{
-		{Name: "connect", Handle: web(rpcSite())}, // its client is in the tests
+		{Name: "connect", Handle: web(rpcSite())},  // its client is in the tests
+		{Name: "grpc-go", Handle: web(grpcSite())}, // and so is this one's
 		{Name: "chi", Handle: chis, Send: Get("/hello/ann"), HTTP2: true},
 		{Name: "chi, a pattern that does not match", Handle: chis, Send: Get("/items/x"), HTTP2: true},
 		{Name: "chi, a number", Handle: chis, Send: Get("/items/42"), HTTP2: true},
