@@ -22,6 +22,7 @@ type body struct {
 	size   int64
 	inline []byte
 
+	reading  sync.Mutex // before mu
 	mu       sync.Mutex
 	list     uint32 // chunks to read, index + 1
 	consumed uint64
@@ -44,6 +45,8 @@ func (b *body) init(x *Exchange, inline []byte) {
 // server begin to read it, and send 100 Continue where the client waits for
 // it (RFC 9110, section 10.1.1).
 func (b *body) Read(p []byte) (int, error) {
+	b.reading.Lock() // one waits: the host's news are one token
+	defer b.reading.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -180,6 +183,7 @@ func (b *body) wait() error {
 	<-b.x.state.r
 	b.mu.Lock()
 	if b.closed || b.x.over.Load() {
+		signal(b.x.state.r) // it may be for the slot's next request
 		return http.ErrBodyReadAfterClose
 	}
 	if b.expired() {

@@ -250,6 +250,9 @@ func (b *body) readRaw(p []byte) (int, error) {
 		b.mu.Unlock()
 		<-b.x.state.r
 		b.mu.Lock()
+		if b.x.over.Load() {
+			signal(b.x.state.r) // it may be for the slot's next request
+		}
 	}
 }
 
