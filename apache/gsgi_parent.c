@@ -139,6 +139,20 @@ static apr_interval_time_t start_timeout(void)
                                           : GSGI_START_TIMEOUT;
 }
 
+/* The entries that places of the configuration name. */
+static apr_array_header_t *wanted_entries(apr_pool_t *p)
+{
+    gsgi_target_t **all = (gsgi_target_t **) gsgi_conf->targets->elts;
+    apr_array_header_t *entries = apr_array_make(p, 4, sizeof(char *));
+    int i;
+
+    for (i = 0; i < gsgi_conf->targets->nelts; i++) {
+        APR_ARRAY_PUSH(entries, const char *) = all[i]->entry;
+    }
+
+    return entries;
+}
+
 /* All that a check depends on, as text. */
 static const char *get_facts(apr_pool_t *p, const apr_array_header_t *env)
 {
@@ -150,11 +164,12 @@ static const char *get_facts(apr_pool_t *p, const apr_array_header_t *env)
         st.st_ino = 0;
     }
 
-    return apr_psprintf(p, "%s\n%s\n%s\n%s\n%d %ld %ld %ld %ld %ld %ld %ld %"
-                        APR_TIME_T_FMT,
+    return apr_psprintf(p, "%s\n%s\n%s\n%s\n%s\n"
+                        "%d %ld %ld %ld %ld %ld %ld %ld %" APR_TIME_T_FMT,
                         gsgi_conf->name,
                         apr_array_pstrcat(p, gsgi_conf->args, '\n'),
                         apr_array_pstrcat(p, env, '\n'),
+                        apr_array_pstrcat(p, wanted_entries(p), '\n'),
                         gsgi_conf->directory ? gsgi_conf->directory : "",
                         gsgi_conf->probe, (long) st.st_dev, (long) st.st_ino,
                         (long) st.st_size, (long) st.st_mtim.tv_sec,
@@ -214,9 +229,17 @@ static gsgi_launch_t *make_launch(apr_pool_t *p, const good_t *good)
 static int probe(apr_pool_t *p, good_t *good, char *err, apr_size_t errlen)
 {
     gsgi_launch_t *launch = make_launch(p, good);
+    apr_array_header_t *wanted = wanted_entries(p);
+    gsgi_str_t *entries = apr_pcalloc(p, (wanted->nelts + 1)
+                                         * sizeof(gsgi_str_t));
     const char *user = ap_unixd_config.user_name;
     uid_t uid = (uid_t) -1;
     gid_t gid = (gid_t) -1;
+    int i;
+
+    for (i = 0; i < wanted->nelts; i++) {
+        entries[i] = to_str(APR_ARRAY_IDX(wanted, i, const char *));
+    }
 
     if (geteuid() == 0) {
         uid = ap_unixd_config.user_id;
@@ -228,6 +251,8 @@ static int probe(apr_pool_t *p, good_t *good, char *err, apr_size_t errlen)
     }
 
     launch->conf.workers = 1;
+    launch->conf.entries = entries;
+    launch->conf.nentries = (uint32_t) wanted->nelts;
 
     return gsgi_parent_probe(launch, user, uid, gid,
                              (uint32_t) apr_time_as_msec(start_timeout()),

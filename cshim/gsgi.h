@@ -91,7 +91,7 @@ typedef struct {
     uint32_t           worker;          /* 0 .. workers - 1 */
     uint32_t           workers;
     uint32_t           procs;           /* GOMAXPROCS, 0: leave it */
-    uint32_t           start_timeout;   /* ms, until every entry is served */
+    uint32_t           start_timeout;   /* ms, until it is ready, or is not */
     uint32_t           stop_timeout;    /* ms, 0: no limit */
     int32_t            report_fd;       /* gsgi_probe only, else -1 */
     uint64_t           memory_limit;    /* bytes of Go heap, 0: leave it */
@@ -276,7 +276,8 @@ typedef int (*gsgi_probe_pt)(const gsgi_start_conf_t *conf);
 
 /* gsgi_region_t.app_state [go] */
 #define GSGI_APP_STARTING  0
-#define GSGI_APP_READY     1        /* every entry in use is served */
+#define GSGI_APP_READY     1        /* entries are served; the log names the
+                                       one that is in use and is not */
 #define GSGI_APP_FAILED    2        /* will not serve; the log says why */
 #define GSGI_APP_DRAINING  3
 #define GSGI_APP_STOPPED   4        /* main has returned, nothing in flight */

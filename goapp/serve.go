@@ -51,6 +51,9 @@ func Serve(srv *http.Server) error {
 	if err := g.Attach(entryOf(srv.Addr), attachable(srv.Handler, srv)); err != nil {
 		return fmt.Errorf("gsgi: serving %q: %w", srv.Addr, err)
 	}
+	if inMain() {
+		g.Arrived()
+	}
 	if Mode() == Checking {
 		select {} // the process is ended when all is known
 	}
@@ -58,6 +61,21 @@ func Serve(srv *http.Server) error {
 	<-g.Drained()
 	runtime.Goexit()
 	return nil
+}
+
+// inMain says whether main has called, and not a goroutine that it started.
+func inMain() bool {
+	pcs := make([]uintptr, 64)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(0, pcs)])
+	for {
+		frame, more := frames.Next()
+		if frame.Function == "main.main" {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 // Handle serves h as the named entry: gsgi_pass site:NAME. It returns at

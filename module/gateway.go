@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/metrics"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,7 +44,7 @@ type Config struct {
 	Entries      []string // that the server's configuration uses
 	Worker       int
 	Workers      int
-	StartTimeout time.Duration // until every entry is served; 0: no limit
+	StartTimeout time.Duration // until something is served; 0: no limit
 	Software     string
 	Name         string // of the application
 	StateDir     string // for locks across workers, or ""
@@ -68,7 +67,7 @@ type Gateway struct {
 	mu       sync.Mutex
 	handlers map[string]Handler
 	order    []string
-	report   func(entries []string, err error) // Checking
+	check
 	draining context.Context
 	drain    context.CancelFunc
 	drained  chan struct{}
@@ -98,6 +97,7 @@ func newGateway(conf Config, mode RunMode) *Gateway {
 		conf: conf, mode: mode, base: context.Background(),
 		served:   make([]atomic.Pointer[Handler], len(conf.Entries)),
 		handlers: make(map[string]Handler),
+		check:    check{started: time.Now()},
 		drained:  make(chan struct{}),
 		main:     make(chan struct{}),
 	}
@@ -133,17 +133,6 @@ func New(conf Config, base unsafe.Pointer) (*Gateway, error) {
 	return g, nil
 }
 
-// Check becomes [Current] in a process that finds out what the application
-// serves. report is called once, with the entries or what is wrong.
-func Check(conf Config, report func(entries []string, err error)) (*Gateway, error) {
-	g := newGateway(conf, Checking)
-	g.report = report
-	if !current.CompareAndSwap(nil, g) {
-		return nil, errors.New("gsgi: started already")
-	}
-	return g, nil
-}
-
 // Attach serves an entry from now on. It fails when the entry is taken.
 func (g *Gateway) Attach(entry string, h Handler) error {
 	g.mu.Lock()
@@ -154,7 +143,7 @@ func (g *Gateway) Attach(entry string, h Handler) error {
 	g.handlers[entry] = h
 	g.order = append(g.order, entry)
 	if g.mode == Checking {
-		g.checkEntries()
+		g.watchEntries()
 		return nil
 	}
 	for i, name := range g.conf.Entries {
@@ -165,44 +154,49 @@ func (g *Gateway) Attach(entry string, h Handler) error {
 			g.logLines(bridge.LogError, 0, 0, ambiguous(g.conf.Name, g.order))
 		}
 	}
-	if g.complete() && g.b.AppState.Load() == bridge.AppStarting {
-		g.catchOutput()
-		g.figures()
-		g.b.SetState(bridge.AppReady)
+	if len(g.missing()) == 0 {
+		g.ready()
+	} else {
+		g.watchEntries()
 	}
 	return nil
 }
 
-// complete says whether every entry that the configuration uses is served.
-func (g *Gateway) complete() bool {
-	for i := range g.served {
+// missing are the entries that the configuration uses and nobody serves.
+func (g *Gateway) missing() []string {
+	var names []string
+	for i, name := range g.conf.Entries {
 		if g.served[i].Load() == nil {
-			return false
+			names = append(names, name)
 		}
 	}
-	return len(g.order) > 0
+	return names
+}
+
+// ready lets the host send requests. The caller holds g.mu.
+func (g *Gateway) ready() {
+	if g.b.AppState.Load() != bridge.AppStarting {
+		return
+	}
+	g.catchOutput()
+	g.figures()
+	g.b.SetState(bridge.AppReady)
+}
+
+// readyWithout is ready, though some entries are not served: an application
+// does not fail for a name in the server's configuration. The caller holds
+// g.mu.
+func (g *Gateway) readyWithout() {
+	if names := g.missing(); len(names) > 0 && g.b.AppState.Load() == bridge.AppStarting {
+		g.logLines(bridge.LogError, 0, 0, fmt.Sprintf("the application does not serve the entries %q, but only %q",
+			names, g.order))
+	}
+	g.ready()
 }
 
 func ambiguous(name string, entries []string) string {
 	return fmt.Sprintf("the application has several entries: write %s:ENTRY instead of %s, with ENTRY one of %s",
 		name, name, strings.Join(entries, ", "))
-}
-
-// settle is how long the check waits for further entries after the last.
-const settle = 300 * time.Millisecond
-
-// checkEntries reports once no further entry has come for a moment, so that
-// entries in goroutines of their own are counted.
-func (g *Gateway) checkEntries() {
-	n := len(g.order)
-	time.AfterFunc(settle, func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if len(g.order) == n && g.report != nil {
-			g.report(slices.Clone(g.order), nil)
-			g.report = nil
-		}
-	})
 }
 
 // MainEnded is called when the application's main has returned, panicked
@@ -214,22 +208,22 @@ func (g *Gateway) MainEnded(cause string) {
 	if cause != "" {
 		err = errors.New("main has panicked: " + cause)
 	}
+	g.arrived = true
 	if g.mode == Checking {
-		if g.report != nil && (cause != "" || len(g.order) == 0) {
-			g.report(nil, err)
-			g.report = nil
+		if cause != "" || len(g.order) == 0 {
+			g.tell(nil, err)
 		}
 		return
 	}
 	close(g.main)
 	draining := g.draining.Err() != nil
-	if cause != "" || !draining && !g.complete() {
+	if cause != "" || !draining && len(g.order) == 0 {
 		g.logLines(bridge.LogError, 0, 0, err.Error())
 	}
 	switch {
 	case draining:
 		g.stop()
-	case cause != "" || !g.complete():
+	case cause != "" || len(g.order) == 0:
 		g.b.SetState(bridge.AppFailed)
 	}
 }
@@ -258,10 +252,12 @@ func (g *Gateway) Drain() {
 	if g.draining.Err() != nil {
 		return
 	}
+	g.mu.Lock()
 	if g.b.AppState.Load() != bridge.AppFailed {
 		g.b.SetState(bridge.AppDraining)
 	}
 	g.drain()
+	g.mu.Unlock()
 	go g.awaitRequests()
 }
 
@@ -383,8 +379,12 @@ func (g *Gateway) chunk(x *Exchange) (uint32, error) {
 func (g *Gateway) supervise() {
 	if g.conf.StartTimeout > 0 {
 		time.AfterFunc(g.conf.StartTimeout, func() {
-			if g.b.AppState.CompareAndSwap(bridge.AppStarting, bridge.AppFailed) {
-				g.logLines(bridge.LogError, 0, 0, fmt.Sprintf("not every entry was served within %v", g.conf.StartTimeout))
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if len(g.order) > 0 {
+				g.readyWithout()
+			} else if g.b.AppState.CompareAndSwap(bridge.AppStarting, bridge.AppFailed) {
+				g.logLines(bridge.LogError, 0, 0, fmt.Sprintf("nothing was served within %v", g.conf.StartTimeout))
 				g.b.WakeHost()
 			}
 		})

@@ -8,6 +8,7 @@ type Maker interface {
 	Handler
 
 	// NewExchange makes the exchange of a request whose block has size bytes.
+	// It must not panic.
 	NewExchange(size int) *Exchange
 }
 

@@ -13,7 +13,8 @@ type slotState struct {
 // headRoom is enough for most responses.
 const headRoom = 384
 
-// A token that is left over in r or w wakes the next life once for nothing.
+// A token that is left over in r or w wakes the next life once for nothing; a
+// reader that is left over passes on the one that it gets.
 func newSlotState() *slotState {
 	return &slotState{r: make(chan struct{}, 1), w: make(chan struct{}, 1)}
 }

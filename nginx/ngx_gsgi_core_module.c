@@ -23,11 +23,14 @@ static char *ngx_gsgi_core_check(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf);
 static char *ngx_gsgi_core_failed(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf, char *err);
+static char *ngx_gsgi_core_report(ngx_cycle_t *cycle,
+    ngx_http_gsgi_main_conf_t *gmcf, char *err);
 static char *ngx_gsgi_core_entry_failed(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf, ngx_http_gsgi_pass_t *pass,
     gsgi_probe_t *probe);
 static char *ngx_gsgi_core_check_entries(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf, gsgi_probe_t *probe);
+static ngx_uint_t ngx_gsgi_core_serves(gsgi_probe_t *probe, ngx_str_t *entry);
 
 static ngx_int_t ngx_gsgi_core_entries(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf);
@@ -210,6 +213,26 @@ static char *
 ngx_gsgi_core_failed(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf,
     char *err)
 {
+    if (ngx_gsgi_core_report(cycle, gmcf, err) != NGX_CONF_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    gmcf->error.len = ngx_strlen(err);
+    gmcf->error.data = ngx_pnalloc(cycle->pool, gmcf->error.len + 1);
+    if (gmcf->error.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memcpy(gmcf->error.data, err, gmcf->error.len + 1);
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_gsgi_core_report(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf,
+    char *err)
+{
     size_t  len;
 
     /* the place comes behind the cause, and must not be cut off */
@@ -227,23 +250,16 @@ ngx_gsgi_core_failed(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf,
         return NGX_CONF_ERROR;
     }
 
-    gmcf->error.len = ngx_strlen(err);
-    gmcf->error.data = ngx_pnalloc(cycle->pool, gmcf->error.len + 1);
-    if (gmcf->error.data == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memcpy(gmcf->error.data, err, gmcf->error.len + 1);
-
     return NGX_CONF_OK;
 }
 
+
+/* at a start only the locations of an unknown entry are without it */
 
 static char *
 ngx_gsgi_core_check_entries(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf, gsgi_probe_t *probe)
 {
-    uint32_t                n;
     ngx_uint_t              i;
     ngx_http_gsgi_pass_t  **pass;
 
@@ -251,30 +267,49 @@ ngx_gsgi_core_check_entries(ngx_cycle_t *cycle,
 
     for (i = 0; i < gmcf->passes.nelts; i++) {
 
-        if (pass[i]->entry.len == 0) {
-            if (probe->nentries == 1) {
-                continue;
-            }
-
-            return ngx_gsgi_core_entry_failed(cycle, gmcf, pass[i], probe);
+        if (ngx_gsgi_core_serves(probe, &pass[i]->entry)) {
+            continue;
         }
 
-        for (n = 0; n < probe->nentries; n++) {
-            if (ngx_strlen(probe->entries[n]) == pass[i]->entry.len
-                && ngx_strncmp(probe->entries[n], pass[i]->entry.data,
-                               pass[i]->entry.len)
-                   == 0)
-            {
-                break;
-            }
+        if (ngx_gsgi_core_entry_failed(cycle, gmcf, pass[i], probe)
+            != NGX_CONF_OK)
+        {
+            return NGX_CONF_ERROR;
         }
 
-        if (n == probe->nentries) {
-            return ngx_gsgi_core_entry_failed(cycle, gmcf, pass[i], probe);
+        pass[i]->missing = 1;
+    }
+
+    gmcf->entries.nelts = 0;
+
+    if (ngx_gsgi_core_entries(cycle, gmcf) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
+    gmcf->launch.conf.nentries = (uint32_t) gmcf->entries.nelts;
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_uint_t
+ngx_gsgi_core_serves(gsgi_probe_t *probe, ngx_str_t *entry)
+{
+    uint32_t  n;
+
+    if (entry->len == 0) {
+        return probe->nentries == 1;
+    }
+
+    for (n = 0; n < probe->nentries; n++) {
+        if (ngx_strlen(probe->entries[n]) == entry->len
+            && ngx_strncmp(probe->entries[n], entry->data, entry->len) == 0)
+        {
+            return 1;
         }
     }
 
-    return NGX_CONF_OK;
+    return 0;
 }
 
 
@@ -318,7 +353,7 @@ ngx_gsgi_core_entry_failed(ngx_cycle_t *cycle,
 
     *p = '\0';
 
-    return ngx_gsgi_core_failed(cycle, gmcf, (char *) err);
+    return ngx_gsgi_core_report(cycle, gmcf, (char *) err);
 }
 
 
@@ -353,6 +388,10 @@ ngx_gsgi_core_entries(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf)
     pass = gmcf->passes.elts;
 
     for (i = 0; i < gmcf->passes.nelts; i++) {
+
+        if (pass[i]->missing) {
+            continue;
+        }
 
         n = ngx_gsgi_core_entry(&gmcf->entries, &pass[i]->entry);
 

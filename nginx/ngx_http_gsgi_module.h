@@ -61,6 +61,7 @@ typedef struct {
     ngx_uint_t                  index;
     u_char                     *file;
     ngx_uint_t                  line;
+    unsigned                    missing:1;     /* there is no such entry */
 } ngx_http_gsgi_pass_t;
 
 
@@ -171,6 +172,7 @@ typedef struct {
 
     ngx_event_t                 abandoned_event;
     ngx_event_t                 trim_event;
+    ngx_event_t                 watch_event;   /* while requests are active */
     ngx_event_t                 drain_event;
     ngx_msec_t                  drain_start;
     ngx_msec_t                  drain_idle;

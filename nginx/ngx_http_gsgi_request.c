@@ -7,6 +7,8 @@
 #include <ngx_http_gsgi_module.h>
 
 
+static const char *ngx_http_gsgi_no_entry(ngx_http_request_t *r,
+    ngx_http_gsgi_pass_t *pass);
 static ngx_http_gsgi_ctx_t *ngx_http_gsgi_create_ctx(ngx_http_request_t *r,
     ngx_http_gsgi_worker_t *w, ngx_http_gsgi_loc_conf_t *glcf);
 static void ngx_http_gsgi_body_handler(ngx_http_request_t *r);
@@ -44,6 +46,7 @@ ngx_int_t
 ngx_http_gsgi_handler(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
+    const char                *reason;
     ngx_http_gsgi_ctx_t       *ctx;
     ngx_http_gsgi_worker_t    *w;
     ngx_http_gsgi_loc_conf_t  *glcf;
@@ -63,18 +66,26 @@ ngx_http_gsgi_handler(ngx_http_request_t *r)
 
     /* do not take in an upload that is going to be refused */
 
-    rc = ngx_http_gsgi_admit(w);
+    rc = glcf->pass->missing ? NGX_DECLINED : ngx_http_gsgi_admit(w);
 
-    if (rc == NGX_ERROR || rc == NGX_BUSY) {
+    if (rc == NGX_ERROR || rc == NGX_BUSY || rc == NGX_DECLINED) {
         ctx->done = 1;
 
         if (w) {
             ngx_http_gsgi_count(w, requests, 1);
         }
 
-        return ngx_http_gsgi_reject(r, w, rc == NGX_BUSY
-                                          ? "queue of gsgi_concurrency is full"
-                                          : "application is not available");
+        if (rc == NGX_DECLINED) {
+            reason = ngx_http_gsgi_no_entry(r, glcf->pass);
+
+        } else if (rc == NGX_BUSY) {
+            reason = "queue of gsgi_concurrency is full";
+
+        } else {
+            reason = "application is not available";
+        }
+
+        return ngx_http_gsgi_reject(r, w, reason);
     }
 
     if (glcf->request_buffering && r == r->main && r->request_body == NULL
@@ -94,6 +105,29 @@ ngx_http_gsgi_handler(ngx_http_request_t *r)
     ngx_http_gsgi_enter(r, ctx);
 
     return NGX_DONE;
+}
+
+
+static const char *
+ngx_http_gsgi_no_entry(ngx_http_request_t *r, ngx_http_gsgi_pass_t *pass)
+{
+    u_char  *p;
+    size_t   len;
+
+    if (pass->entry.len == 0) {
+        return "application has several entries and none is named";
+    }
+
+    len = sizeof("application has no entry \"\"") + pass->entry.len;
+
+    p = ngx_pnalloc(r->pool, len);
+    if (p == NULL) {
+        return "application has no such entry";
+    }
+
+    ngx_sprintf(p, "application has no entry \"%V\"%Z", &pass->entry);
+
+    return (const char *) p;
 }
 
 

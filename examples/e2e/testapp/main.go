@@ -27,13 +27,14 @@ import (
 )
 
 var (
-	entries = flag.String("entries", "8080,admin,gw,mux", "what to serve")
-	fail    = flag.String("fail", "", "return, panic, long, exit, error, flag or hang instead of serving")
+	entries = flag.String("entries", "8080,admin,gw,mux,nest,nestweb", "what to serve")
+	fail    = flag.String("fail", "", "return, panic, long, exit, error, flag, maps or hang instead of serving")
 	code    = flag.Int("code", 3, "what to exit with")
 	when    = flag.String("when", "server", "where to fail: probe, server")
 	life    = flag.String("life", "", "file for what happens to the application")
 	own     = flag.Bool("own", false, "serve with an http.Server of its own")
 	delay   = flag.Duration("delay", 0, "pause before serving in a server")
+	pause   = flag.Duration("pause", 0, "pause between the entries")
 	touch   = flag.String("touch", "", "file to make before serving")
 	signals = flag.Bool("signals", false, "take the server's signals before serving")
 	child   = flag.String("child", "", "argument of sleep, which is started before serving")
@@ -83,8 +84,13 @@ func main() {
 			goapp.Handle(entry, goapp.Handler(app.Gateway()))
 		case "mux":
 			goapp.Handle(entry, app.Mux())
+		case "nest":
+			goapp.Handle(entry, goapp.Handler(app.Nest()))
+		case "nestweb":
+			goapp.Handle(entry, app.NestWeb())
 		}
 	}
+	time.Sleep(*pause)
 	if *own {
 		log.Fatal(goapp.Serve(record.Server(":8080", app.Handler())))
 	}
@@ -104,6 +110,8 @@ func failNow() {
 		log.Fatal(errors.New("fatal on demand"))
 	case "flag":
 		flag.CommandLine.Parse([]string{"-no-such-flag"})
+	case "maps":
+		app.Exhaust()
 	case "hang":
 		select {}
 	}
