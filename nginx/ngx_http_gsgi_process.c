@@ -17,6 +17,7 @@
 #define NGX_HTTP_GSGI_DRAIN_TICK    50
 #define NGX_HTTP_GSGI_ABANDONED     10000
 #define NGX_HTTP_GSGI_TRIM          1000
+#define NGX_HTTP_GSGI_WATCH         1000
 #define NGX_HTTP_GSGI_LOG_PIECE     1400
 
 
@@ -46,6 +47,7 @@ static ngx_http_gsgi_ctx_t *ngx_http_gsgi_log_ctx(ngx_http_gsgi_worker_t *w,
     gsgi_log_t *rec);
 static void ngx_http_gsgi_check_state(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_trim_handler(ngx_event_t *ev);
+static void ngx_http_gsgi_watch_handler(ngx_event_t *ev);
 static void ngx_http_gsgi_check_signals(ngx_http_gsgi_worker_t *w);
 static ngx_uint_t ngx_http_gsgi_half_abandoned(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_abandoned_handler(ngx_event_t *ev);
@@ -163,6 +165,11 @@ ngx_http_gsgi_create_worker(ngx_cycle_t *cycle,
     w->trim_event.data = w;
     w->trim_event.log = cycle->log;
     w->trim_event.cancelable = 1;
+
+    w->watch_event.handler = ngx_http_gsgi_watch_handler;
+    w->watch_event.data = w;
+    w->watch_event.log = cycle->log;
+    w->watch_event.cancelable = 1;
 
     w->drain_event.handler = ngx_http_gsgi_drain_handler;
     w->drain_event.data = w;
@@ -581,6 +588,27 @@ ngx_http_gsgi_update_figures(ngx_http_gsgi_worker_t *w)
         && !w->trim_event.timer_set)
     {
         ngx_add_timer(&w->trim_event, NGX_HTTP_GSGI_TRIM);
+    }
+
+    if (w->nactive && !w->watch_event.timer_set) {
+        ngx_add_timer(&w->watch_event, NGX_HTTP_GSGI_WATCH);
+    }
+}
+
+
+/* an application that waits for a signal of its own says nothing */
+
+static void
+ngx_http_gsgi_watch_handler(ngx_event_t *ev)
+{
+    ngx_http_gsgi_worker_t  *w;
+
+    w = ev->data;
+
+    ngx_http_gsgi_check_signals(w);
+
+    if (w->nactive) {
+        ngx_add_timer(ev, NGX_HTTP_GSGI_WATCH);
     }
 }
 
