@@ -91,6 +91,18 @@ permit() {
     chmod 755 "$policy"
 }
 
+# Usage: interrupt SIGNAL: an installation, in its middle.
+interrupt() {
+    permit
+    touch "$tmp/slow"
+    setsid "$root/build/packages.sh" new > "$tmp/packages.log" 2>&1 &
+    until [[ -e $tmp/begun ]]; do
+        sleep 0.1
+    done
+    kill "-$1" -- -$!
+    wait $! || true
+}
+
 fresh "no policy, no lists of packages"
 rm -f "$tmp/lists"
 install
@@ -126,26 +138,12 @@ quiet
 grep -q 'somebody else' "$policy" || fail "the policy is not back"
 
 fresh "an installation that is ended"
-permit
-touch "$tmp/slow"
-setsid "$root/build/packages.sh" new > "$tmp/packages.log" 2>&1 &
-until [[ -e $tmp/begun ]]; do
-    sleep 0.1
-done
-kill -TERM -- -$!
-wait $! || true
+interrupt TERM
 quiet
 grep -q 'somebody else' "$policy" || fail "the policy is not back"
 
 fresh "after one that was killed"
-permit
-touch "$tmp/slow"
-setsid "$root/build/packages.sh" new > "$tmp/packages.log" 2>&1 &
-until [[ -e $tmp/begun ]]; do
-    sleep 0.1
-done
-kill -KILL -- -$!
-wait $! || true
+interrupt KILL
 rm "$tmp/slow"
 install
 quiet

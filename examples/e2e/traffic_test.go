@@ -168,6 +168,9 @@ func (c *caller) failing(path string, want int, outcome string, body io.Reader) 
 // breaks expects an answer that begins and does not come to its end.
 func (c *caller) breaks(path string) (string, error) {
 	status, text, err := c.whole(path, nil)
+	if err != nil && strings.Contains(err.Error(), "GOAWAY") {
+		return goneAway, nil
+	}
 	// HTTP/2 may reset a stream before its head has left.
 	if status == http.StatusOK && err != nil || err != nil && strings.Contains(err.Error(), "stream error") {
 		return cut, nil
@@ -223,6 +226,7 @@ func (a *account) note(c *caller, began time.Time, outcome string, err error) {
 	switch {
 	case err == nil:
 	case strings.Contains(err.Error(), `debug="The user callback function failed"`),
+		strings.Contains(err.Error(), "graceful shutdown GOAWAY"),
 		strings.Contains(err.Error(), "http2: client conn"):
 		// A client that resets a stream in the moment in which the server sends
 		// the head there loses its whole connection, whatever the handler.
