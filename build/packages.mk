@@ -4,11 +4,12 @@ BUILD_PACKAGES := gcc libc6-dev nginx nginx-dev apache2-bin apache2-dev \
 	ca-certificates pkg-config python3-dev
 RUN_PACKAGES := $(BUILD_PACKAGES) curl python3-cherrypy3 python3-django \
 	python3-flask
-TEST_PACKAGES := $(RUN_PACKAGES) clang-14 gcc-aarch64-linux-gnu \
-	libc6-dev-arm64-cross libclang-rt-14-dev nghttp2-client openssl \
-	python3-bottle strace
-BENCH_PACKAGES := $(RUN_PACKAGES) gunicorn libapache2-mod-wsgi-py3 \
-	nghttp2-client uwsgi-core uwsgi-plugin-python3 wrk
+WSGI_PACKAGES := gunicorn libapache2-mod-wsgi-py3 uwsgi-core \
+	uwsgi-plugin-python3
+TEST_PACKAGES := $(RUN_PACKAGES) $(WSGI_PACKAGES) chromium clang-14 \
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-rt-14-dev \
+	nghttp2-client openssl python3-bottle strace
+BENCH_PACKAGES := $(RUN_PACKAGES) $(WSGI_PACKAGES) nghttp2-client wrk
 
 # One set for all goals of this call, so that apt-get runs once.
 set := build

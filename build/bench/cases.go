@@ -50,6 +50,19 @@ var waysOfApache = []struct{ name, path string }{
 	{"fastcgi", "/fastcgi/hello"},
 }
 
+// waysOfPython are the hosts of the same Python application.
+var waysOfPython = []struct{ name, server, prefix string }{
+	{"wsgi_nginx", pythonServer, ""},
+	{"wsgi_nginx_uwsgi", pythonServer, "/uwsgi"},
+	{"wsgi_nginx_gunicorn", pythonServer, "/gunicorn"},
+	{"wsgi_apache", pythonEvent, ""},
+	{"wsgi_apache_modwsgi", modWSGI, "/embedded"},
+	{"wsgi_apache_modwsgi_daemon", modWSGI, "/daemon"},
+}
+
+// loginPage is that of Django's admin, which needs templates and no database.
+const loginPage = "/admin/login/"
+
 // allCases is the table of the benchmark.
 func allCases() []*benchCase {
 	var list []*benchCase
@@ -87,15 +100,11 @@ func allCases() []*benchCase {
 		add(benchCase{name: "apache_" + way.name, group: "apache hello",
 			server: eventServer, path: way.path, connections: 32})
 	}
-	for _, way := range []struct{ name, server, path string }{
-		{"wsgi_nginx", pythonServer, "/"},
-		{"wsgi_nginx_uwsgi", pythonServer, "/uwsgi"},
-		{"wsgi_nginx_gunicorn", pythonServer, "/gunicorn"},
-		{"wsgi_apache", pythonEvent, "/"},
-		{"wsgi_apache_modwsgi", modWSGI, "/embedded"},
-		{"wsgi_apache_modwsgi_daemon", modWSGI, "/daemon"},
-	} {
-		add(benchCase{name: way.name, group: "python hello", server: way.server, path: way.path, connections: 32})
+	for _, way := range waysOfPython {
+		add(benchCase{name: way.name, group: "python hello", server: way.server, path: way.prefix + "/", connections: 32})
+	}
+	for _, way := range waysOfPython {
+		add(benchCase{name: way.name + "_login", group: "python login", server: way.server, path: way.prefix + loginPage, connections: 32})
 	}
 	for _, way := range []int{0, 2, 3} {
 		add(benchCase{name: "prefork_" + waysOfApache[way].name, group: "prefork hello",

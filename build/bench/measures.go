@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -30,7 +31,57 @@ func allMeasures() []measure {
 		{"idle_stream_kib", "KiB", idleStreams},
 		{"allocs_http", "", allocsHTTP},
 		{"allocs_gateway", "", allocsGateway},
+		{"wsgi_first_vs_modwsgi", "", firstVsModWSGI},
 	}
+}
+
+// firstVsModWSGI compares how long it takes from the start of Apache to the
+// first page of Django, here and under mod_wsgi embedded.
+func firstVsModWSGI(w *world, _ int) (float64, error) {
+	var times [2][]float64
+	for range 5 {
+		for i, way := range []struct{ server, path string }{
+			{pythonEvent + " anew", loginPage}, {modWSGI + " anew", "/embedded" + loginPage},
+		} {
+			seconds, err := w.first(way.server, way.path)
+			if err != nil {
+				return 0, err
+			}
+			times[i] = append(times[i], seconds)
+		}
+	}
+	return median(times[0]) / median(times[1]), nil
+}
+
+// first is how many seconds an Apache takes from its start to an answer.
+func (w *world) first(server, path string) (float64, error) {
+	conf, err := w.configure(server, "wsgi-apache.conf")
+	if err != nil {
+		return 0, err
+	}
+	begin := time.Now()
+	if err := w.run(server, "apache2", "-d", w.Dir, "-f", conf, "-DFOREGROUND"); err != nil {
+		return 0, err
+	}
+	cmd := w.servers[server]
+	delete(w.servers, server)
+	defer func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	}()
+	for time.Since(begin) < time.Minute {
+		res, err := http.Get(w.at(server, path))
+		if err != nil {
+			time.Sleep(5 * time.Millisecond)
+			continue
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			return 0, fmt.Errorf("%s: %s\n%s", server, res.Status, w.logs())
+		}
+		return time.Since(begin).Seconds(), nil
+	}
+	return 0, fmt.Errorf("%s does not answer\n%s", server, w.logs())
 }
 
 // workerMemory is what hello adds to the resident memory of an NGINX worker,
@@ -118,7 +169,7 @@ const streams = 10_000
 // idleStreams is what an event stream on which nothing happens takes of the
 // worker's resident memory.
 func idleStreams(w *world, _ int) (float64, error) {
-	pid := w.worker(nginxServer)
+	pid := w.worker(streamsServer)
 	before := memory("VmRSS", pid)
 	conns := make([]net.Conn, 0, streams)
 	defer func() {
@@ -126,7 +177,7 @@ func idleStreams(w *world, _ int) (float64, error) {
 			c.Close()
 		}
 	}()
-	addr := strings.TrimPrefix(w.at(nginxServer, ""), "http://")
+	addr := strings.TrimPrefix(w.at(streamsServer, ""), "http://")
 	for range streams {
 		c, err := openStream(addr)
 		if err != nil {

@@ -268,8 +268,11 @@ func (w *watcher) watchLock(now time.Time) {
 	}
 	if !w.dumped && now.Sub(w.waiting) > stuckAfter {
 		w.dumped = true
-		C.gsgi_python_dump()
-		retire("wsgi: the interpreter lock is not let go; where the threads are is on standard error")
+		reason := "wsgi: the interpreter lock is not let go"
+		if C.gsgi_python_dump() != 0 {
+			reason += "; where the threads are is on standard error"
+		}
+		retire(reason)
 	}
 }
 

@@ -94,8 +94,9 @@ void gsgi_thread_interrupt(unsigned i, uint64_t id);
 /* How many interrupts wait for the interpreter lock. */
 unsigned gsgi_interrupts(void);
 
-/* Writes where all Python threads are to descriptor 2, without the lock. */
-void gsgi_python_dump(void);
+/* Writes where all Python threads are to descriptor 2, without the lock.  0
+ * when this version of Python cannot. */
+int gsgi_python_dump(void);
 
 /* Begins to watch the files of the loaded modules; what has changed is given
  * to gsgi_go_changed. */

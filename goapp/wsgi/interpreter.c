@@ -536,8 +536,8 @@ gsgi_python_watch(void)
     pthread_mutex_unlock(&control.lock);
 }
 
-/* faulthandler's own, which needs no lock; not in every version. */
-void
+/* faulthandler's own, which needs no lock; libpython 3.13 hides it. */
+int
 gsgi_python_dump(void)
 {
     const char *(*dump)(int, PyInterpreterState *, PyThreadState *);
@@ -547,4 +547,6 @@ gsgi_python_dump(void)
     if (dump) {
         dump(2, NULL, NULL);
     }
+
+    return dump != NULL;
 }

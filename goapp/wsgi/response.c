@@ -17,7 +17,10 @@ not_iterable(PyObject *body)
     return -1;
 }
 
-/* The head alone, with the length of the body that does not go with it. */
+/*
+ * The head alone, with the length of the body that does not go with it: of one
+ * block, unless something has been written before it.
+ */
 static int
 head_only(gsgi_request_t *req, PyObject *body)
 {
@@ -30,7 +33,9 @@ head_only(gsgi_request_t *req, PyObject *body)
         block = PyTuple_GET_ITEM(body, 0);
     }
 
-    if (block && PyBytes_Check(block) && PyBytes_GET_SIZE(block)) {
+    if (block && !req->ended && PyBytes_Check(block)
+        && PyBytes_GET_SIZE(block))
+    {
         length = PyBytes_GET_SIZE(block);
     }
 

@@ -3,6 +3,7 @@ package wsgi
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -16,6 +17,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -125,43 +127,73 @@ func (b *browser) login(name, password string) {
 	}
 }
 
+// add adds an object in the admin, by the form of a page.
+func (b *browser) add(path, field, text string) {
+	b.s.t.Helper()
+	_, page := b.page(path)
+	token := csrf.FindStringSubmatch(page)
+	if token == nil {
+		b.s.t.Fatalf("%s is no form: %.300s", path, page)
+	}
+	status, page := b.form(path, "csrfmiddlewaretoken", token[1], field, text, "_save", "Save")
+	if status != 200 || !strings.Contains(page, text) || !strings.Contains(page, "was added successfully") {
+		b.s.t.Errorf("adding %s: %d %.500s", text, status, page)
+	}
+}
+
+// migrate makes the tables of a Django site, and a user.
+func migrate(t *testing.T, dir string, env ...string) {
+	t.Helper()
+	env = append(env, "PYTHONDONTWRITEBYTECODE=1")
+	asWorker(t, dir, env, python, "manage.py", "migrate", "-v", "0")
+	asWorker(t, dir, append(env, superuser...), python, "manage.py", "createsuperuser", "--noinput")
+}
+
 var superuser = []string{"DJANGO_SUPERUSER_USERNAME=ann", "DJANGO_SUPERUSER_PASSWORD=a-long-password", "DJANGO_SUPERUSER_EMAIL=a@example.com"}
+
+// A djangoSite is made once; the servers get copies of its files.
+type djangoSite struct {
+	name string
+	make func(t *testing.T, dir string)
+	once sync.Once
+}
+
+// copyTo puts the files, and the database, where a worker may write them.
+func (d *djangoSite) copyTo(t *testing.T, to string) {
+	t.Helper()
+	dir := filepath.Join(world.dir, d.name)
+	d.once.Do(func() {
+		if err := errors.Join(os.Mkdir(dir, 0o777), os.Chmod(dir, 0o777)); err != nil {
+			t.Fatal(err)
+		}
+		d.make(t, dir)
+	})
+	asWorker(t, to, nil, "cp", "-r", dir+"/.", to)
+}
 
 // TestDjangoStartproject: what django-admin makes runs as it is.
 func TestDjangoStartproject(t *testing.T) {
-	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			s := prepareServer(t, kind, setup{args: "mysite.wsgi:application --chdir @DIR@/state/site"})
-			state := filepath.Join(s.dir, "state")
-			site := filepath.Join(state, "site")
-			asWorker(t, state, nil, python, "-m", "django", "startproject", "mysite")
-			if err := os.Rename(filepath.Join(state, "mysite"), site); err != nil {
-				t.Fatal(err)
-			}
-			asWorker(t, site, nil, python, "manage.py", "migrate", "-v", "0")
-			asWorker(t, site, superuser, python, "manage.py", "createsuperuser", "--noinput")
-			if text, ok := s.check(); !ok {
-				t.Fatalf("the check: %s", text)
-			}
-			s.start()
-			defer s.stop()
-			b := newBrowser(s)
-			if status, page := b.page("/"); status != 200 || !strings.Contains(page, "The install worked successfully") {
-				t.Fatalf("the first page: %d %.500s", status, page)
-			}
-			b.login("ann", "a-long-password")
-			_, page := b.page("/admin/auth/group/add/")
-			status, page := b.form("/admin/auth/group/add/", "csrfmiddlewaretoken", csrf.FindStringSubmatch(page)[1],
-				"name", "readers", "_save", "Save")
-			if status != 200 || !strings.Contains(page, "readers") || !strings.Contains(page, "was added successfully") {
-				t.Errorf("adding a group: %d %.500s", status, page)
-			}
-			if status, _ := b.page("/no/such/page"); status != 404 {
-				t.Errorf("no such page: %d", status)
-			}
-		})
-	}
+	site := djangoSite{name: "startproject", make: func(t *testing.T, dir string) {
+		asWorker(t, dir, nil, python, "-m", "django", "startproject", "mysite", ".")
+		migrate(t, dir)
+	}}
+	both(t, func(t *testing.T, kind string) {
+		s := prepareServer(t, kind, setup{args: "mysite.wsgi:application --chdir @DIR@/state"})
+		site.copyTo(t, filepath.Join(s.dir, "state"))
+		if text, ok := s.check(); !ok {
+			t.Fatalf("the check: %s", text)
+		}
+		s.serve()
+		b := newBrowser(s)
+		if status, page := b.page("/"); status != 200 || !strings.Contains(page, "The install worked successfully") {
+			t.Fatalf("the first page: %d %.500s", status, page)
+		}
+		b.login("ann", "a-long-password")
+		b.add("/admin/auth/group/add/", "name", "readers")
+		if status, _ := b.page("/no/such/page"); status != 404 {
+			t.Errorf("no such page: %d", status)
+		}
+	})
 }
 
 // exampleDir copies an example where the workers can read it.
@@ -177,28 +209,39 @@ func exampleDir(t *testing.T, name string) string {
 	return to
 }
 
-func TestDjango(t *testing.T) {
+// eachDjango runs a test with the example in each kind of server, with the
+// admin's static files and a database of its own.
+func eachDjango(t *testing.T, f func(t *testing.T, s *server)) {
+	t.Helper()
+	const static = "/usr/lib/python3/dist-packages/django/contrib/admin/static/"
 	dir := exampleDir(t, "django")
 	conf := setup{
 		args:   "mysite.wsgi:application --chdir " + dir + " --env DJANGO_DB=@DIR@/state/db.sqlite3",
-		static: `location /django-static/ { alias /usr/lib/python3/dist-packages/django/contrib/admin/static/; }`,
+		static: "location /django-static/ { alias " + static + "; types { text/css css; text/javascript js; image/svg+xml svg; } }",
+		hosts: "Alias /django-static/ " + static + "\n<Directory " + static + ">\nRequire all granted\n</Directory>\n" +
+			"AddType text/css .css\nAddType text/javascript .js\nAddType image/svg+xml .svg\n",
 	}
-	each2(t, conf, func(s *server) {
-		env := []string{"DJANGO_DB=" + s.dir + "/state/db.sqlite3", "PYTHONDONTWRITEBYTECODE=1"}
-		asWorker(t, dir, env, python, "manage.py", "migrate", "-v", "0")
-		asWorker(t, dir, append(env, superuser...), python, "manage.py", "createsuperuser", "--noinput")
-	}, func(t *testing.T, s *server) {
+	both(t, func(t *testing.T, kind string) {
+		s := prepareServer(t, kind, conf)
+		notes.copyTo(t, filepath.Join(s.dir, "state"))
+		s.serve()
+		f(t, s)
+	})
+}
+
+// notes is the database of the example.
+var notes = djangoSite{name: "notes", make: func(t *testing.T, to string) {
+	migrate(t, exampleDir(t, "django"), "DJANGO_DB="+to+"/db.sqlite3")
+}}
+
+func TestDjango(t *testing.T) {
+	eachDjango(t, func(t *testing.T, s *server) {
 		b := newBrowser(s)
 		if status, page := b.page("/"); status != 200 || !strings.Contains(page, "No notes yet") {
 			t.Fatalf("index: %d %.300s", status, page)
 		}
 		b.login("ann", "a-long-password")
-		_, page := b.page("/admin/pages/note/add/")
-		status, page := b.form("/admin/pages/note/add/", "csrfmiddlewaretoken", csrf.FindStringSubmatch(page)[1],
-			"text", "from the admin \u2603", "_save", "Save")
-		if status != 200 || !strings.Contains(page, "was added successfully") {
-			t.Errorf("adding a note: %d %.300s", status, page)
-		}
+		b.add("/admin/pages/note/add/", "text", "from the admin \u2603")
 		if _, page := b.page("/"); !strings.Contains(page, "from the admin \u2603") {
 			t.Errorf("the note is not there: %.300s", page)
 		}
@@ -214,32 +257,10 @@ func TestDjango(t *testing.T) {
 		if _, text := b.page("/numbers?count=50000"); !strings.HasSuffix(text, "\n49999\n") || strings.Count(text, "\n") != 50000 {
 			t.Errorf("numbers: %d bytes", len(text))
 		}
-		if s.kind == nginx {
-			if status, text := b.page("/django-static/admin/css/base.css"); status != 200 || len(text) < 1000 {
-				t.Errorf("static: %d", status)
-			}
+		if status, text := b.page("/django-static/admin/css/base.css"); status != 200 || len(text) < 1000 {
+			t.Errorf("static: %d", status)
 		}
 	})
-}
-
-// each2 is each with something to do before the server starts.
-func each2(t *testing.T, conf setup, before func(s *server), f func(t *testing.T, s *server)) {
-	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			s := prepareServer(t, kind, conf)
-			before(s)
-			s.start()
-			t.Cleanup(func() {
-				s.stop()
-				s.clean()
-				if t.Failed() {
-					t.Logf("log of %s:\n%s", kind, tail(s.log(), 6000))
-				}
-			})
-			f(t, s)
-		})
-	}
 }
 
 func TestFlask(t *testing.T) {

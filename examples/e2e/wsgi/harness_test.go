@@ -3,6 +3,7 @@ package wsgi
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,7 +42,26 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(world.dir)
+	if err := widen(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e/wsgi:", err)
+		return 1
+	}
 	return m.Run()
+}
+
+// atOnce is how many servers are tested side by side: more than there are
+// cores, as most of the time is spent waiting.
+const atOnce = 6
+
+// widen sets -parallel, unless the command line has it.
+func widen() error {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", strconv.Itoa(atOnce))
 }
 
 func prepare() error {
@@ -105,7 +126,9 @@ type setup struct {
 	env     []string // gsgi_env
 	nginx   string   // directives of the location
 	static  string   // NGINX: more locations
+	http    string   // NGINX: more servers
 	apache  string
+	hosts   string // Apache: more servers
 	library string // instead of the ready one
 	entry   string // of the library
 	workers int
@@ -116,6 +139,7 @@ type setup struct {
 type server struct {
 	t      *testing.T
 	kind   string
+	quiet  bool // the log may have alarms
 	dir    string
 	conf   string
 	addr   string
@@ -140,7 +164,7 @@ func prepareServer(t *testing.T, kind string, conf setup) *server {
 	}
 	addr := l.Addr().String()
 	l.Close()
-	s := &server{t: t, kind: kind, dir: dir, addr: addr, exited: make(chan struct{})}
+	s := &server{t: t, kind: kind, quiet: conf.quiet, dir: dir, addr: addr, exited: make(chan struct{})}
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/state", 0o777), os.Chmod(dir+"/state", 0o777)); err != nil {
 		t.Fatal(err)
 	}
@@ -212,9 +236,9 @@ http {
 		location /quick/ { gsgi_pass %s; gsgi_script_name /quick; gsgi_timeout 500ms; }
 		%s
 	}
-}
+%s}
 `, world.files[nginx], conf.workers, envLines("gsgi_env", ";", conf.env), conf.library, conf.args, s.addr,
-		target, conf.nginx, target, conf.nginx, target, target, conf.static)
+		target, conf.nginx, target, conf.nginx, target, target, conf.static, conf.http)
 }
 
 func (s *server) apacheConf(conf setup) string {
@@ -260,7 +284,7 @@ Alias /plain @APPS@/script.wsgi
 <Directory @APPS@>
 	Require all granted
 </Directory>
-<LocationMatch "^/(?!plain|gsgi-status)">
+<LocationMatch "^/(?!plain|gsgi-status|django-static)">
 	GSGIPass %s
 	%s
 </LocationMatch>
@@ -281,8 +305,8 @@ Alias /plain @APPS@/script.wsgi
 	GSGIScriptName /quick
 	GSGITimeout 500ms
 </Location>
-`, load.String(), world.files[apache], s.addr, conf.workers, conf.workers+4, 300*conf.workers, 300*conf.workers,
-		envLines("GSGIEnv", "", conf.env), conf.library, conf.args, target, conf.apache, target, conf.apache, target, target)
+%s`, load.String(), world.files[apache], s.addr, conf.workers, conf.workers+4, 300*conf.workers, 300*conf.workers,
+		envLines("GSGIEnv", "", conf.env), conf.library, conf.args, target, conf.apache, target, conf.apache, target, target, conf.hosts)
 }
 
 func (s *server) command(args ...string) *exec.Cmd {
@@ -302,17 +326,23 @@ func (s *server) check() (string, bool) {
 func launch(t *testing.T, kind string, conf setup) *server {
 	t.Helper()
 	s := prepareServer(t, kind, conf)
+	s.serve()
+	return s
+}
+
+// serve starts the server, which the end of the test ends.
+func (s *server) serve() {
+	s.t.Helper()
 	s.start()
-	t.Cleanup(func() {
+	s.t.Cleanup(func() {
 		s.stop()
-		if !conf.quiet {
+		if !s.quiet {
 			s.clean()
 		}
-		if t.Failed() {
-			t.Logf("log of %s:\n%s", kind, tail(s.log(), 6000))
+		if s.t.Failed() {
+			s.t.Logf("log of %s:\n%s", s.kind, tail(s.log(), 6000))
 		}
 	})
-	return s
 }
 
 func (s *server) start() {
@@ -481,12 +511,19 @@ func (s *server) want(path string, status int, body string) answer {
 	return a
 }
 
-// each runs a test with both servers.
-func each(t *testing.T, conf setup, f func(t *testing.T, s *server)) {
+// both runs a test once for each kind of server, side by side with all others.
+func both(t *testing.T, f func(t *testing.T, kind string)) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			f(t, launch(t, kind, conf))
+			f(t, kind)
 		})
 	}
+}
+
+// each runs a test with a server of each kind.
+func each(t *testing.T, conf setup, f func(t *testing.T, s *server)) {
+	t.Helper()
+	both(t, func(t *testing.T, kind string) { f(t, launch(t, kind, conf)) })
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +21,6 @@ import (
 // TestTimeout: the client is answered at once, the log says where the request
 // is, and code in pure Python ends.
 func TestTimeout(t *testing.T) {
-	t.Parallel()
 	conf := contract
 	conf.args = "contract --chdir @APPS@ --threads 1"
 	each(t, conf, func(t *testing.T, s *server) {
@@ -41,21 +41,40 @@ func TestTimeout(t *testing.T) {
 
 // TestAllStuck: a worker without a free thread is replaced.
 func TestAllStuck(t *testing.T) {
-	t.Parallel()
+	replaces(t, 2, "/quick/stuck", `all 2 threads of Python are stuck`)
+}
+
+// TestLockHeld: code that keeps the interpreter lock stops all of Python, and
+// the worker is replaced.
+func TestLockHeld(t *testing.T) {
+	replaces(t, 1, "/quick/hold", `the interpreter lock is not let go; where the threads are is on standard error`,
+		`contract\.py", line \d+ in hold`)
+}
+
+// replaces asks for a page n times, which stops a worker of two threads. The
+// log, or standard error, says so, and another worker takes its place.
+func replaces(t *testing.T, n int, path string, says ...string) {
 	conf := contract
 	conf.args = "contract --chdir @APPS@ --threads 2"
 	conf.quiet = true
 	each(t, conf, func(t *testing.T, s *server) {
 		pid := facts(t, s.get("/process"))["pid"]
-		for range 2 {
-			if a := s.get("/quick/stuck"); a.status != 504 {
-				t.Errorf("stuck: %d", a.status)
+		for range n {
+			if a := s.get(path); a.status != 504 {
+				t.Errorf("%s: %d", path, a.status)
 			}
 		}
-		s.says(`all 2 threads of Python are stuck`)
+		for _, pattern := range says {
+			s.wait(pattern, 15*time.Second, func() bool {
+				text, err := os.ReadFile(filepath.Join(s.dir, "stderr"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return regexp.MustCompile(pattern).MatchString(s.log() + string(text))
+			})
+		}
 		s.wait("another worker", 30*time.Second, func() bool {
-			req := s.request(http.MethodGet, "/quick/process", "")
-			a := s.do(req)
+			a := s.get("/quick/process")
 			return a.status == 200 && facts(t, a)["pid"] != pid
 		})
 	})
@@ -64,11 +83,11 @@ func TestAllStuck(t *testing.T) {
 // TestThreads: as many requests as there are threads run Python, each thread
 // is the same for ever, and the wait is counted.
 func TestThreads(t *testing.T) {
-	t.Parallel()
 	each(t, contract, func(t *testing.T, s *server) {
+		s.want("/hello", 200, "Hello, world\n") // Python has started
 		var wg sync.WaitGroup
 		for range 6 {
-			wg.Go(func() { s.want("/sleep?1", 200, "Hello, world\n") })
+			wg.Go(func() { s.want("/sleep?2", 200, "Hello, world\n") })
 		}
 		wg.Wait()
 		counts := map[string]int{}
@@ -95,7 +114,7 @@ func TestThreads(t *testing.T) {
 		for line := range strings.Lines(string(text)) {
 			f := strings.Split(line, "|")
 			if strings.Contains(line, "/sleep") {
-				if q, _ := strconv.ParseFloat(f[3], 64); q > 0.5 {
+				if q, _ := strconv.ParseFloat(f[3], 64); q > 1 {
 					waited++
 				}
 			}
@@ -187,83 +206,78 @@ func TestReload(t *testing.T) {
 	conf.workers = 2
 	conf.args += " --path @DIR@"
 	conf.args = strings.Replace(conf.args, "contract:application", "@DIR@/version.py", 1)
-	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			s := prepareServer(t, kind, conf)
-			version := func(n int) {
-				text := fmt.Sprintf("from contract import *\ndef application(env, start):\n"+
-					"    time.sleep(0.01)\n    return text(start, '200 OK', b'version %d')\n", n)
-				if err := os.WriteFile(filepath.Join(s.dir, "version.py"), []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
+	both(t, func(t *testing.T, kind string) {
+		s := prepareServer(t, kind, conf)
+		version := func(n int) {
+			text := fmt.Sprintf("from contract import *\ndef application(env, start):\n"+
+				"    time.sleep(0.01)\n    return text(start, '200 OK', b'version %d')\n", n)
+			if err := os.WriteFile(filepath.Join(s.dir, "version.py"), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
 			}
-			version(0)
-			s.start()
-			defer s.stop()
-			s.want("/", 200, "version 0")
-			var done atomic.Bool
-			var answered atomic.Int64
-			var wg sync.WaitGroup
-			for range 6 {
-				wg.Go(func() {
-					client := s.client()
-					for !done.Load() {
-						res, err := client.Get("http://" + s.addr + "/")
-						if err != nil {
-							t.Errorf("lost after %d: %v", answered.Load(), err)
-							return
-						}
-						body, err := io.ReadAll(res.Body)
-						res.Body.Close()
-						if err != nil || res.StatusCode != 200 || !strings.HasPrefix(string(body), "version") {
-							t.Errorf("%d %q %v", res.StatusCode, body, err)
-							return
-						}
-						answered.Add(1)
+		}
+		version(0)
+		s.serve()
+		s.want("/", 200, "version 0")
+		var done atomic.Bool
+		var answered atomic.Int64
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				client := s.client()
+				for !done.Load() {
+					res, err := client.Get("http://" + s.addr + "/")
+					if err != nil {
+						t.Errorf("lost after %d: %v", answered.Load(), err)
+						return
 					}
-				})
-			}
-			for n := 1; n <= 3; n++ {
-				version(n)
-				s.reload()
-				s.wait("the new version", 30*time.Second, func() bool {
-					return s.get("/").body == fmt.Sprintf("version %d", n)
-				})
-			}
-			done.Store(true)
-			wg.Wait()
-			if answered.Load() < 15 {
-				t.Errorf("only %d requests", answered.Load())
-			}
-		})
-	}
+					body, err := io.ReadAll(res.Body)
+					res.Body.Close()
+					if err != nil || res.StatusCode != 200 || !strings.HasPrefix(string(body), "version") {
+						t.Errorf("%d %q %v", res.StatusCode, body, err)
+						return
+					}
+					answered.Add(1)
+				}
+			})
+		}
+		for n := 1; n <= 3; n++ {
+			version(n)
+			s.reload()
+			s.wait("the new version", 30*time.Second, func() bool {
+				return s.get("/").body == fmt.Sprintf("version %d", n)
+			})
+		}
+		done.Store(true)
+		wg.Wait()
+		if answered.Load() < 15 {
+			t.Errorf("only %d requests", answered.Load())
+		}
+	})
 }
 
 // TestWatch: with --reload a changed file replaces the worker.
 func TestWatch(t *testing.T) {
-	t.Parallel()
-	for _, kind := range kinds {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			s := prepareServer(t, kind, setup{args: "@DIR@/version.py --reload"})
-			file := filepath.Join(s.dir, "version.py")
-			write := func(word string) {
-				text := "def application(env, start):\n    start('200 OK', [])\n    return [b'" + word + "']\n"
-				if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-					t.Fatal(err)
-				}
+	both(t, func(t *testing.T, kind string) {
+		s := prepareServer(t, kind, setup{args: "@DIR@/version.py --reload"})
+		file := filepath.Join(s.dir, "version.py")
+		write := func(word string) {
+			text := "def application(env, start):\n    start('200 OK', [])\n    return [b'" + word + "']\n"
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
 			}
-			write("before")
-			s.start()
-			defer s.stop()
-			s.want("/", 200, "before")
-			time.Sleep(2500 * time.Millisecond) // it has been seen once
-			write("after, of another size")
-			s.wait("the new code", 30*time.Second, func() bool { return s.get("/").body == "after, of another size" })
-			s.says(`version\.py has changed`)
-		})
-	}
+		}
+		write("before")
+		s.serve()
+		s.want("/", 200, "before")
+		time.Sleep(2500 * time.Millisecond) // it has been seen once
+		write("after, of another size")
+		s.wait("the new code", 30*time.Second, func() bool { return s.get("/").body == "after, of another size" })
+		s.says(`version\.py has changed`)
+	})
 }
+
+// full says that tests have their full sizes: 1 GiB, and 100,000 requests.
+var full = os.Getenv("GSGI_FULL") != ""
 
 func resident(t *testing.T, pid int) int {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -283,100 +297,137 @@ func resident(t *testing.T, pid int) int {
 func TestLeaks(t *testing.T) {
 	paths := []string{"/hello", "/environ", "/writes", "/generator", "/many", "/cookies", "/fails", "/str_block", "/header_name",
 		"/replaced", "/twice", "/missing", "/unwrapped", "/big?100000", "/errors"}
+	const clients = 4
+	requests := 7200
+	if full {
+		requests = 100000
+	}
 	each(t, contract, func(t *testing.T, s *server) {
 		pid := int(facts(t, s.get("/process"))["pid"].(float64))
 		client := s.client()
-		round := func(n int) (objects, memory int) {
+		read := func(res *http.Response, err error) {
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+		round := func(n int) (objects, traced, memory int) {
 			var wg sync.WaitGroup
-			for range 4 {
+			for range clients {
 				wg.Go(func() {
-					for i := range n {
-						res, err := client.Get("http://" + s.addr + paths[i%len(paths)])
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						_, _ = io.Copy(io.Discard, res.Body)
-						res.Body.Close()
-						res, err = client.Post("http://"+s.addr+"/read_lines", "text/plain", strings.NewReader("some\nlines\n"))
-						if err != nil {
-							t.Error(err)
-							return
-						}
-						_, _ = io.Copy(io.Discard, res.Body)
-						res.Body.Close()
+					for i := range n / clients / 2 {
+						read(client.Get("http://" + s.addr + paths[i%len(paths)]))
+						read(client.Post("http://"+s.addr+"/read_lines", "text/plain", strings.NewReader("some\nlines\n")))
 					}
 				})
 			}
 			wg.Wait()
-			return int(facts(t, s.get("/state"))["objects"].(float64)), resident(t, pid)
+			objects = int(facts(t, s.get("/state"))["objects"].(float64))
+			memory = resident(t, pid)
+			traced, err := strconv.Atoi(s.get("/traced").body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return objects, traced, memory
 		}
-		round(300)
-		objects, memory := round(150)
-		objects2, memory2 := round(900)
+		round(0) // tracing begins
+		round(2400)
+		objects, traced, memory := round(1200)
+		objects2, traced2, memory2 := round(requests)
 		if objects2 > objects+100 {
 			t.Errorf("%d objects, before %d", objects2, objects)
+		}
+		if traced2 > traced+64<<10+requests { // what Python keeps to use again grows slowly
+			t.Errorf("%d bytes of Python's memory, before %d", traced2, traced)
 		}
 		if memory2 > memory+12<<20 {
 			t.Errorf("%d KiB of memory, before %d KiB", memory2>>10, memory>>10)
 		}
-		t.Logf("%s: %+d objects, %+d KiB after 7200 requests", s.kind, objects2-objects, (memory2-memory)>>10)
+		t.Logf("%s: %+d objects, %+d bytes, %+d KiB after %d requests", s.kind, objects2-objects, traced2-traced, (memory2-memory)>>10, requests)
 	})
 }
 
 // TestLarge: bodies do not pass through memory.
 func TestLarge(t *testing.T) {
-	const size = 96 << 20
+	size := 96 << 20
+	if full {
+		size = 1 << 30
+	}
+	block := []byte(strings.Repeat("0123456789abcdef", 4096))
+	digest := sha256.New()
+	for range size / len(block) {
+		digest.Write(block)
+	}
+	want := fmt.Sprintf("%d %x", size, digest.Sum(nil))
 	each(t, contract, func(t *testing.T, s *server) {
 		pid := int(facts(t, s.get("/process"))["pid"].(float64))
+		client := s.client()
+		client.Timeout = 10 * time.Minute
 		before := resident(t, pid)
-		digest := sha256.New()
-		block := []byte(strings.Repeat("0123456789abcdef", 4096))
-		for range size / len(block) {
-			digest.Write(block)
-		}
-		want := fmt.Sprintf("%d %x", size, digest.Sum(nil))
-		most := 0
-		stop := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(20 * time.Millisecond):
-					most = max(most, resident(t, pid))
-				}
-			}
-		})
+		most := s.most(pid)
 		for _, mount := range []string{"", "/unbuffered"} {
 			req := s.request(http.MethodPost, mount+"/read_hash", "")
-			r, w := io.Pipe()
-			go func() {
-				for range size / len(block) {
-					_, _ = w.Write(block)
-				}
-				w.Close()
-			}()
-			req.Body, req.ContentLength = r, size
-			if a := s.do(req); a.body != want {
-				t.Errorf("upload: %d %.100q %v", a.status, a.body, a.err)
+			req.Body, req.ContentLength = blocks(block, size/len(block)), int64(size)
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
 			}
-			res, err := s.client().Get("http://" + s.addr + mount + "/big?" + strconv.Itoa(size))
+			body, err := io.ReadAll(res.Body)
+			res.Body.Close()
+			if string(body) != want {
+				t.Errorf("upload: %d %.100q %v", res.StatusCode, body, err)
+			}
+			res, err = client.Get("http://" + s.addr + mount + "/big?" + strconv.Itoa(size))
 			if err != nil {
 				t.Fatal(err)
 			}
 			n, err := io.Copy(io.Discard, res.Body)
 			res.Body.Close()
-			if n != size || err != nil {
+			if n != int64(size) || err != nil {
 				t.Errorf("download: %d bytes, %v", n, err)
 			}
 		}
-		close(stop)
-		wg.Wait()
-		if most > before+32<<20 {
-			t.Errorf("%d KiB more memory for %d MiB", (most-before)>>10, size>>20)
+		more := most() - before
+		if more > 32<<20 {
+			t.Errorf("%d KiB more memory for %d MiB", more>>10, size>>20)
 		}
-		t.Logf("%s: %d KiB more memory for %d MiB each way", s.kind, (most-before)>>10, size>>20)
+		t.Logf("%s: %d KiB more memory for %d MiB each way", s.kind, more>>10, size>>20)
 	})
+}
+
+// blocks is a body of n times the same block.
+func blocks(block []byte, n int) io.ReadCloser {
+	r, w := io.Pipe()
+	go func() {
+		for range n {
+			if _, err := w.Write(block); err != nil {
+				return
+			}
+		}
+		w.Close()
+	}()
+	return r
+}
+
+// most samples the resident memory of a process until it is called.
+func (s *server) most(pid int) func() int {
+	stop, found := make(chan struct{}), make(chan int)
+	go func() {
+		most := 0
+		for {
+			select {
+			case <-stop:
+				found <- most
+				return
+			case <-time.After(20 * time.Millisecond):
+				most = max(most, resident(s.t, pid))
+			}
+		}
+	}()
+	return func() int {
+		close(stop)
+		return <-found
+	}
 }

@@ -27,6 +27,7 @@ var buildMixed = sync.OnceValues(func() (string, error) {
 
 // TestMixed: Python behind middleware in Go.
 func TestMixed(t *testing.T) {
+	t.Parallel()
 	library, err := buildMixed()
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +88,7 @@ func mixed(t *testing.T, s *server, entry string) {
 
 // TestStandalone: the ready library's program serves by itself.
 func TestStandalone(t *testing.T) {
+	t.Parallel()
 	s := prepareServer(t, nginx, setup{args: "contract"})
 	program := filepath.Join(world.dir, "gsgi-wsgi")
 	if out, err := exec.Command("go", "build", "-o", program, "github.com/gsgi/gsgi/goapp/wsgi/gsgi-wsgi").CombinedOutput(); err != nil {

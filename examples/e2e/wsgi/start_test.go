@@ -11,6 +11,7 @@ import (
 
 // TestNames: how an application may be named.
 func TestNames(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ spec, body string }{
 		{"contract", "Hello, world\n"},
 		{"contract:application", "Hello, world\n"},
@@ -32,6 +33,7 @@ func TestNames(t *testing.T) {
 // TestWrong: a check of the configuration says what is wrong, with Python's
 // own words and the place in the configuration.
 func TestWrong(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ args, says string }{
 		{"nosuch:application", `there is no module nosuch; sys\.path is .*/apps`},
 		{"nosuch.deeper", `there is no module nosuch`},
@@ -54,6 +56,7 @@ func TestWrong(t *testing.T) {
 	} {
 		for _, kind := range kinds {
 			t.Run(kind+" "+c.args, func(t *testing.T) {
+				t.Parallel()
 				s := prepareServer(t, kind, setup{args: "--chdir @APPS@ " + c.args})
 				text, ok := s.check()
 				if ok || !regexp.MustCompile(`(?s)`+c.says).MatchString(text) {
@@ -75,7 +78,7 @@ func TestWrong(t *testing.T) {
 
 // TestSecond: a second site is refused when the configuration is read.
 func TestSecond(t *testing.T) {
-	for _, kind := range kinds {
+	both(t, func(t *testing.T, kind string) {
 		s := prepareServer(t, kind, contract)
 		text, err := os.ReadFile(s.conf)
 		if err != nil {
@@ -89,7 +92,7 @@ func TestSecond(t *testing.T) {
 		if out, ok := s.check(); ok || !regexp.MustCompile(`server\.conf`).MatchString(out) || !regexp.MustCompile(`one Go runtime|from one`).MatchString(out) {
 			t.Errorf("%s: a second application: %s", kind, out)
 		}
-	}
+	})
 }
 
 // TestFailsLater: the import worked when the configuration was checked, and

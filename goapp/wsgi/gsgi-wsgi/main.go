@@ -11,6 +11,7 @@ import (
 
 	"github.com/gsgi/gsgi/goapp"
 	"github.com/gsgi/gsgi/goapp/wsgi"
+	"github.com/gsgi/gsgi/module"
 )
 
 func main() {
@@ -25,5 +26,8 @@ func main() {
 		return
 	}
 	defer app.Close()
+	if g := module.Current(); g != nil {
+		g.Only()
+	}
 	log.Print(goapp.ListenAndServe(o.Bind, app))
 }

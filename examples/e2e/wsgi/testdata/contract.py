@@ -1,6 +1,7 @@
 """Every part of PEP 3333, a path each."""
 
 import atexit
+import ctypes
 import gc
 import hashlib
 import json
@@ -11,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import tracemalloc
 
 STATE = {"closed": 0, "open": 0, "ended": []}
 LOCAL = threading.local()
@@ -131,14 +133,22 @@ def generator(env, start):
     return blocks()
 
 
+GO_ON = threading.Event()
+
+
 def slow(env, start):
+    """Its second block is for who has seen the first one."""
     start("200 OK", list(PLAIN))
 
     def blocks():
         yield b"begin\n"
-        time.sleep(1)
-        yield b"end\n"
+        yield b"end\n" if GO_ON.wait(30) else b"nobody has seen it\n"
     return Body(blocks())
+
+
+def go_on(env, start):
+    GO_ON.set()
+    return hello(env, start)
 
 
 def replaced(env, start):
@@ -259,6 +269,12 @@ def stuck(env, start):
     return hello(env, start)
 
 
+def hold(env, start):
+    """Waits with the interpreter lock, as C code may."""
+    ctypes.PyDLL(None).sleep(20)
+    return hello(env, start)
+
+
 def forever(env, start):
     start("200 OK", list(PLAIN))
     return Body(endless())
@@ -279,6 +295,14 @@ def state(env, start):
     gc.collect()
     facts = dict(STATE, objects=len(gc.get_objects()))
     return text(start, "200 OK", json.dumps(facts).encode())
+
+
+def traced(env, start):
+    """How many bytes Python has allocated since this was first asked."""
+    if not tracemalloc.is_tracing():
+        tracemalloc.start()
+    gc.collect()
+    return text(start, "200 OK", str(tracemalloc.get_traced_memory()[0]).encode())
 
 
 def local(env, start):
@@ -359,9 +383,9 @@ def violate(status="200 OK", headers=None, body=(b"x",), again=False):
 PAGES = {
     f.__name__: f for f in (
         hello, environ, process, read_all, read_sizes, read_lines, read_hash,
-        errors, writes, generator, slow, replaced, too_late, wrapped,
+        errors, writes, generator, slow, go_on, replaced, too_late, wrapped,
         unwrapped, big_file, big, hints, many, large_list, nothing,
-        unmodified, cookies, sleep, spin, stuck, forever, write_forever,
+        unmodified, cookies, sleep, spin, stuck, hold, traced, forever, write_forever,
         state, local, background, child, kept, use_kept, fails, fails_late, exits,
         close_fails)
 }
