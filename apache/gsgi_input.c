@@ -526,8 +526,8 @@ static void end_discard(gsgi_exchange_t *x, apr_interval_time_t old)
 }
 
 /*
- * A body that was not read at all is left to httpd.  One that was read in
- * part is read on when that is little; else the connection ends.
+ * A body of which much is left ends the connection, so that the response
+ * leaves without it.  Of little, what was not read at all is left to httpd.
  */
 void gsgi_input_close(gsgi_exchange_t *x)
 {
@@ -542,14 +542,17 @@ void gsgi_input_close(gsgi_exchange_t *x)
         ap_remove_output_filter(x->in.guard);
     }
 
-    if (x->in.done || !x->in.begun || r->connection->aborted
-        || r->connection->master) {
+    if (x->in.done || r->connection->aborted || r->connection->master) {
         return;
     }
 
-    if (!x->out.head_out
+    if ((x->in.begun && !x->out.head_out)
         || (x->in.length != -1 && x->in.length - x->in.total > rest)) {
         r->connection->keepalive = AP_CONN_CLOSE;
+        return;
+    }
+
+    if (!x->in.begun) {
         return;
     }
 

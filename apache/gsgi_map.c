@@ -118,10 +118,17 @@ static int has_handler(request_rec *r)
                && strcmp(core->handler, GSGI_HANDLER));
 }
 
+/* mod_rewrite has a new path for the request, from a rule of its place. */
+static int is_rewritten(request_rec *r)
+{
+    return r->handler && !strcmp(r->handler, "redirect-handler");
+}
+
 /* A SetHandler for the place wins, which makes exceptions possible. */
 int gsgi_map_fixups(request_rec *r)
 {
-    if (r->proxyreq || has_handler(r) || !gsgi_map_target(r, NULL)) {
+    if (r->proxyreq || has_handler(r) || is_rewritten(r)
+        || !gsgi_map_target(r, NULL)) {
         return DECLINED;
     }
 

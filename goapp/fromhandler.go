@@ -66,7 +66,8 @@ func (b *handlerBody) Blocks(yield func([]byte, error) bool) {
 }
 
 // requestOf builds a request from an environ: the request that the environ
-// came with, changed where the environ was.
+// came with, changed where the environ was. What the handler changes in it is
+// not seen outside.
 func requestOf(env *Environ) *http.Request {
 	ctx := context.WithValue(env.Context(), environKey{}, env)
 	base := env.src.req
@@ -74,12 +75,14 @@ func requestOf(env *Environ) *http.Request {
 		base = env.src.x.Request()
 	}
 	r := base.WithContext(ctx)
-	if len(env.over) == 0 && env.input == nil {
-		return r
-	}
 	r.Header = r.Header.Clone()
 	if r.Header == nil {
 		r.Header = http.Header{}
+	}
+	u := *urlOf(base)
+	r.URL = &u
+	if len(env.over) == 0 && env.input == nil {
+		return r
 	}
 	changed := map[string]bool{}
 	for i := range env.over {

@@ -135,6 +135,29 @@ func fetch(t *testing.T, srv *httptest.Server, method string) (*http.Response, s
 	return resp, string(b)
 }
 
+// TestFromHandlerKeepsTheEnviron has a handler change all that it gets.
+func TestFromHandlerKeepsTheEnviron(t *testing.T) {
+	spoil := FromHandler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		r.Header.Set("X-A", "spoiled")
+		r.Method, r.URL.Path, r.URL.RawQuery = "SPOILED", "/spoiled", "spoiled"
+	}))
+	var before, after map[string]string
+	outer := Handler(func(env *Environ, start StartResponse) Body {
+		before = maps.Collect(env.All())
+		body := spoil(env, start)
+		return Blocks(func(yield func([]byte, error) bool) {
+			body.Blocks(yield)
+			after = maps.Collect(env.All())
+		})
+	})
+	r := httptest.NewRequest(http.MethodGet, "/a/b?c", nil)
+	r.Header.Set("X-A", "1")
+	outer.ServeHTTP(httptest.NewRecorder(), r)
+	assert.Equal(t, before, after)
+	assert.Equal(t, "/a/b", r.URL.Path)
+	assert.Equal(t, "1", r.Header.Get("X-A"))
+}
+
 func TestFromHandlerRequest(t *testing.T) {
 	type key struct{}
 	tests := map[string]struct {

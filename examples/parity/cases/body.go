@@ -45,13 +45,13 @@ func dangling(request string) func(*Client) {
 
 func bodyCases() []Case {
 	cases := []Case{
-		{Name: "a body with a length", Handle: consumed, Send: Post("/", "hello"), HTTP2: true},
-		{Name: "a chunked body", Handle: consumed, Send: Chunked("/", "hello")},
+		{Name: "a body with a length", Like: "TestH12_RequestContentLength_Known_NonZero", Handle: consumed, Send: Post("/", "hello"), HTTP2: true},
+		{Name: "a chunked body", Like: "TestH12_RequestContentLength_Unknown", Handle: consumed, Send: Chunked("/", "hello")},
 		{Name: "a body of several chunks", Handle: consumed, Send: Request("POST", "/", "3\r\nabc\r\n1\r\nd\r\n0010\r\n0123456789abcdef\r\n0\r\n\r\n", "Transfer-Encoding: chunked")},
 		{Name: "chunks with extensions", Handle: consumed, Send: Request("POST", "/", "3;a=b;c\r\nabc\r\n0;x\r\n\r\n", "Transfer-Encoding: chunked")},
-		{Name: "chunks with trailers", Handle: consumed, Send: Request("POST", "/", "3\r\nabc\r\n0\r\nX-Sum: 7\r\n\r\n", "Trailer: X-Sum", "Transfer-Encoding: chunked")},
+		{Name: "chunks with trailers", Like: "TestTrailersClientToServer", Handle: consumed, Send: Request("POST", "/", "3\r\nabc\r\n0\r\nX-Sum: 7\r\n\r\n", "Trailer: X-Sum", "Transfer-Encoding: chunked")},
 		{Name: "an empty chunked body", Handle: consumed, Send: Chunked("/", "")},
-		{Name: "a body of no bytes", Like: "TestZeroLengthPostAndResponse", Handle: consumed, Send: Post("/", ""), HTTP2: true},
+		{Name: "a body of no bytes", Like: "TestH12_RequestContentLength_Known_Zero TestZeroLengthPostAndResponse", Handle: consumed, Send: Post("/", ""), HTTP2: true},
 		{Name: "POST without a body", Like: "TestZeroLengthPostAndResponse", Handle: consumed, Send: Request("POST", "/", ""), HTTP2: true},
 		{Name: "GET has no body", Like: "TestGetBody", Handle: consumed, Send: Get("/"), HTTP2: true},
 		{Name: "GET with a body", Handle: consumed, Send: Request("GET", "/", "hello", "Content-Length: 5")},
@@ -64,6 +64,8 @@ func bodyCases() []Case {
 		{Name: "a chunked body read in part", Handle: partial(3), Send: Chunked("/", "hello")},
 		{Name: "more of a body than there is", Handle: partial(9), Send: Post("/", "hello"), HTTP2: true},
 		{Name: "a large body read in part", Handle: partial(3), Send: Post("/", strings.Repeat("x", 100_000))},
+		{Name: "a large body not read", Like: "TestServerUnreadRequestBodyLarge TestHandlerFinishSkipBigContentLengthRead", Handle: status(404, "text"),
+			Send: Request("POST", "/", strings.Repeat("x", 400_000), "Content-Length: 9999999999"), Unprobed: true},
 		{Name: "a body not read", Like: "TestServerUnreadRequestBodyLittle", Handle: writes("text"), Send: Post("/", strings.Repeat("x", 100_000))},
 		{Name: "a chunked body not read", Like: "TestServerUnreadRequestBodyLittle", Handle: writes("text"), Send: Chunked("/", strings.Repeat("x", 100_000))},
 		{Name: "a read of no bytes", Handle: func(_ http.ResponseWriter, r *http.Request, say Say) {
@@ -89,7 +91,7 @@ func bodyCases() []Case {
 		}, Send: Post("/", "hello") + Get("/"), Methods: "POST GET"},
 		lateReader("a body read after the handler has ended", "TestRequestBodyCloseDoesntBlock", Post("/", "hello")),
 		lateReader("a chunked body read after the handler has ended", "", Chunked("/", "hello")),
-		{Name: "the body while the response is written", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
+		{Name: "the body while the response is written", Like: "TestConcurrentReadWriteReqBody TestResponseControllerEnableFullDuplex", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
 			_ = http.NewResponseController(w).EnableFullDuplex()
 			_, _ = io.WriteString(w, "begun ")
 			w.(http.Flusher).Flush()
@@ -158,10 +160,14 @@ func continueCases() []Case {
 			c.Response("POST")
 			c.Probe()
 		}},
-		{Name: "no 100 when the handler does not read", Like: "TestServerExpect", Handle: writes("text"), Talk: expecting("100-continue", "", "POST")},
-		{Name: "no 100 when the handler refuses", Like: "TestServerExpect", Handle: status(401, "no"), Talk: expecting("100-continue", "", "POST")},
+		{Name: "no 100 when the handler does not read", Like: "TestServerExpect TestIssue11549_Expect100", Handle: writes("text"), Talk: expecting("100-continue", "", "POST")},
+		{Name: "no 100 when the handler refuses", Like: "TestServerExpect TestNoSniffExpectRequestBody", Handle: status(401, "no"), Talk: expecting("100-continue", "", "POST")},
 		{Name: "100 in capitals", Like: "TestServerExpect", Handle: consumed, Talk: expecting("100-Continue", "hello", "POST")},
 		{Name: "another expectation", Like: "TestServerExpect", Handle: consumed, Talk: expecting("something", "hello", "POST")},
+		{Name: "Expect with the body behind it", Like: "TestIssue13893_Expect100", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
+			body, err := io.ReadAll(r.Body)
+			say("%q %q %v", r.Header["Expect"], body, err)
+		}, Send: Post("/", "hello", "Expect: 100-continue")},
 		{Name: "100 is not for HTTP/1.0", Like: "TestServerExpect", Handle: consumed, Send: Old("POST", "/", "hello", "Expect: 100-continue", "Content-Length: 5")},
 		{Name: "100 and no body", Like: "TestServerExpect", Handle: consumed, Send: Request("POST", "/", "", "Expect: 100-continue", "Content-Length: 0")},
 		{Name: "a read behind the head of the response", Like: "TestServerReadAfterWriteHeader100Continue", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
@@ -180,6 +186,6 @@ func continueCases() []Case {
 		{Name: "a chunk of a size that is no number", Like: "TestInvalidChunkedBodies", Handle: broken, Talk: dangling(Request("POST", "/", "3\r\nabc\r\nzz\r\n", "Transfer-Encoding: chunked"))},
 		{Name: "a chunk longer than its size", Like: "TestInvalidChunkedBodies", Handle: broken, Talk: dangling(Request("POST", "/", "3\r\nabcd\r\n0\r\n\r\n", "Transfer-Encoding: chunked"))},
 		{Name: "a chunk of a size beyond all", Like: "TestInvalidChunkedBodies", Handle: broken, Talk: dangling(Request("POST", "/", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked"))},
-		{Name: "a trailer that is no field", Like: "TestInvalidTrailerClosesConnection", Handle: broken, Talk: dangling(Request("POST", "/", "3\r\nabc\r\n0\r\nno field\r\n\r\n", "Transfer-Encoding: chunked"))},
+		{Name: "a trailer that is no field", Like: "TestBodyReadBadTrailer TestInvalidTrailerClosesConnection", Handle: broken, Talk: dangling(Request("POST", "/", "3\r\nabc\r\n0\r\nno field\r\n\r\n", "Transfer-Encoding: chunked"))},
 	}
 }

@@ -40,7 +40,8 @@ func All() []*Case {
 	var all []*Case
 	for _, table := range [][]Case{
 		statusCases(), headerCases(), lengthCases(), connectionCases(), bodyCases(), formCases(), requestCases(),
-		malformedCases(), routingCases(), redirectCases(), fileCases(), failureCases(), controlCases(), softwareCases(),
+		malformedCases(), routingCases(), redirectCases(), fileCases(), failureCases(), controlCases(), hijackCases(), deadlineCases(),
+		softwareCases(),
 	} {
 		for i := range table {
 			all = append(all, &table[i])

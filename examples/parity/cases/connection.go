@@ -36,7 +36,7 @@ func connectionCases() []Case {
 		{Name: "HTTP/1.0 with keep-alive, 204", Like: "TestHTTP10KeepAlive204Response", Handle: status(204, ""), Send: Old("GET", "/", "", "Connection: keep-alive")},
 		{Name: "HTTP/1.0 with keep-alive, 304", Like: "TestHTTP10KeepAlive304Response", Handle: status(304, ""), Send: Old("GET", "/", "", "Connection: keep-alive")},
 		{Name: "HTTP/1.0 with keep-alive, HEAD", Handle: writes("text"), Send: Old("HEAD", "/", "", "Connection: keep-alive")},
-		{Name: "HTTP/1.1 with 204", Like: "TestHTTP11KeepAlive204Response", Handle: status(204, ""), Send: Get("/")},
+		{Name: "HTTP/1.1 with 204", Like: "TestH2_204NoBody TestHTTP11KeepAlive204Response", Handle: status(204, ""), Send: Get("/")},
 		{Name: "HTTP/1.0 with a body", Handle: echoed, Send: Old("POST", "/", "hello", "Content-Length: 5")},
 		{Name: "HTTP/1.0, streamed", Handle: flushed("one", "two"), Send: Old("GET", "/", "")},
 		{Name: "pipelined", Handle: echoed, Send: Get("/1") + Get("/2") + Get("/3"), Methods: "GET GET GET"},

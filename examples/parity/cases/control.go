@@ -16,18 +16,18 @@ func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func controlCases() []Case {
 	return []Case{
-		{Name: "Flush by a controller", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
+		{Name: "Flush by a controller", Like: "TestResponseControllerFlush", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
 			_, _ = io.WriteString(w, "text")
 			say("%v", http.NewResponseController(w).Flush())
 		}, Send: Get("/"), HTTP2: true},
-		{Name: "Flush through middleware", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
+		{Name: "Flush through middleware", Like: "TestWrappedResponseController", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
 			_, _ = io.WriteString(w, "text")
 			say("%v", http.NewResponseController(wrapped{wrapped{w}}).Flush())
 		}, Send: Get("/"), HTTP2: true},
 		{Name: "EnableFullDuplex", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
 			say("%v", http.NewResponseController(w).EnableFullDuplex())
 		}, Send: Get("/"), HTTP2: true},
-		{Name: "deadlines in the future", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
+		{Name: "deadlines in the future", Like: "TestResponseControllerSetFutureWriteDeadline TestResponseControllerSetFutureReadDeadline", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
 			c := http.NewResponseController(w)
 			say("%v %v", c.SetReadDeadline(time.Now().Add(time.Hour)), c.SetWriteDeadline(time.Now().Add(time.Hour)))
 			body, err := io.ReadAll(r.Body)
@@ -52,7 +52,7 @@ func controlCases() []Case {
 			notifier, ok := w.(interface{ CloseNotify() <-chan bool }) // what old programs ask for
 			say("%v", ok && notifier.CloseNotify() != nil)
 		}, Send: Get("/")},
-		{Name: "Hijack", Like: "TestServerWriteHijackZeroBytes", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
+		{Name: "Hijack", Like: "TestResponseControllerHijack TestServerWriteHijackZeroBytes", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
 			conn, rw, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				say("%v", err)

@@ -101,7 +101,7 @@ var Differences = []Differ{
 		"MaxBytesReader that is passed", "MaxBytesReader of a large body", "MaxBytesHandler",
 	}},
 	{Row: "expect", On: "apache", Fields: Fields{"connection": "?", "header Connection": "?", "interim": "?"}, Cases: []string{
-		"100 in capitals", "100 and no body",
+		"100 in capitals", "100 and no body", "Expect with the body behind it",
 	}},
 	{Row: "expectation", On: "nginx", Fields: Fields{"status": "200", "*": "?"}, Cases: []string{"another expectation"}},
 	{Row: "path", On: "all", Fields: Fields{"handler 0.2": "*", "handler 0.3": "*"}, Cases: []string{
@@ -110,6 +110,12 @@ var Differences = []Differ{
 	{Row: "path", On: "all", Fields: Fields{"status": "200", "handler 0.0": "*", "header Location": "absent", "body": "*", "header Content-Type": "*"}, Cases: []string{
 		"the redirect to a clean path", "slashes at the start", "slashes within",
 	}},
+	{Row: "path", On: "all", Fields: Fields{"status": "404", "*": "?"}, Cases: []string{"the redirect of a target without a path"}},
+	{Row: "unread", On: "all", Fields: Fields{"header Connection": "absent"}, Cases: []string{
+		"a large body not read", "a read deadline that has passed",
+	}},
+	{Row: "hijack", On: "all", Fields: Fields{"handler 0.0": "gsgi: Hijack after the head of the response was sent", "body": "Hello, ", "end": "?"},
+		Cases: []string{"Hijack behind a flush"}},
 	{Row: "path", On: "nginx", Fields: Fields{"handler 0.2": "*", "handler 0.3": "*"}, Cases: []string{"a fragment"}},
 	{Row: "target", On: "apache", Fields: page("400"), Cases: []string{"a fragment"}},
 	{Row: "target", On: "nginx", Fields: page("400"), Cases: []string{"an escaped NUL", "the target * of OPTIONS", "the target * of GET"}},

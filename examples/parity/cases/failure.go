@@ -31,7 +31,7 @@ func failureCases() []Case {
 			http.Header(nil).Set("X-A", "1")
 		}), Send: Get("/"), Log: "panic.*assignment to entry in nil map"},
 		{Name: "a panic behind a write", Like: "TestHandlerPanic", Handle: failing("text", false, panics), Send: Get("/"), HTTP2: true, Log: "on purpose"},
-		{Name: "a panic behind a flush", Like: "TestHandlerPanic", Handle: failing("text", true, panics), Send: Get("/"), HTTP2: true, Log: "on purpose"},
+		{Name: "a panic behind a flush", Like: "TestInterruptWithPanic TestHandlerPanic", Handle: failing("text", true, panics), Send: Get("/"), HTTP2: true, Log: "on purpose"},
 		{Name: "a panic behind much", Handle: failing(strings.Repeat("x", 50_000), false, panics), Send: Get("/"), Log: "on purpose"},
 		{Name: "a panic in a pipeline", Handle: failing("", false, panics), Send: Get("/") + Get("/"), Methods: "GET GET", Log: "on purpose"},
 		{Name: "a panic with a body not read", Handle: failing("", false, panics), Send: Post("/", "hello"), Log: "on purpose"},

@@ -60,7 +60,7 @@ func copied(n int) handler {
 func lengthCases() []Case {
 	long := func(n int) string { return strings.Repeat("x", n) }
 	return []Case{
-		{Name: "one short write", Handle: writes("text"), Send: Get("/"), HTTP2: true},
+		{Name: "one short write", Like: "TestH12_SmallBody", Handle: writes("text"), Send: Get("/"), HTTP2: true},
 		{Name: "several short writes", Like: "TestServerBufferedChunking", Handle: writes("a", "b", "c"), Send: Get("/"), HTTP2: true},
 		{Name: "an empty write", Handle: writes(""), Send: Get("/"), HTTP2: true},
 		{Name: "empty writes among others", Handle: writes("", "a", "", "b"), Send: Get("/"), HTTP2: true},
@@ -75,9 +75,9 @@ func lengthCases() []Case {
 			}
 		}, Send: Get("/"), HTTP2: true},
 		{Name: "flush at the end", Handle: flushed("text"), Send: Get("/"), HTTP2: true},
-		{Name: "flush in the middle", Handle: flushed("one", "two", "three"), Send: Get("/"), HTTP2: true},
-		{Name: "flush of nothing", Handle: flushed(""), Send: Get("/"), HTTP2: true},
-		{Name: "a length that is right", Handle: sized("4", "text"), Send: Get("/"), HTTP2: true},
+		{Name: "flush in the middle", Like: "TestH12_FlushMidBody TestChunkedResponseHeaders", Handle: flushed("one", "two", "three"), Send: Get("/"), HTTP2: true},
+		{Name: "flush of nothing", Like: "TestH12_FlushBeforeBody", Handle: flushed(""), Send: Get("/"), HTTP2: true},
+		{Name: "a length that is right", Like: "TestH12_ExplicitContentLength", Handle: sized("4", "text"), Send: Get("/"), HTTP2: true},
 		{Name: "a length that is right, flushed", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
 			w.Header().Set("Content-Length", "6")
 			flushed("one", "two")(w, r, say)
@@ -85,9 +85,9 @@ func lengthCases() []Case {
 		{Name: "a length of a long body", Handle: sized("5000", long(5000)), Send: Get("/"), HTTP2: true},
 		{Name: "a length of 0", Like: "TestContentLengthZero", Handle: sized("0"), Send: Get("/") + Old("GET", "/", ""), Methods: "GET GET", Unprobed: true},
 		{Name: "more than the length in one write", Handle: sized("2", "text"), Send: Get("/"), HTTP2: true},
-		{Name: "more than the length in a second write", Handle: sized("4", "text", "more", "and more"), Send: Get("/"), HTTP2: true},
+		{Name: "more than the length in a second write", Like: "TestHandlerWritesTooMuch", Handle: sized("4", "text", "more", "and more"), Send: Get("/"), HTTP2: true},
 		{Name: "more than a length of 0", Handle: sized("0", "text"), Send: Get("/"), HTTP2: true},
-		{Name: "less than the length", Handle: sized("10", "text"), Send: Get("/"), HTTP2: true},
+		{Name: "less than the length", Like: "TestH12_HandlerWritesTooLittle", Handle: sized("10", "text"), Send: Get("/"), HTTP2: true},
 		{Name: "less than the length, flushed", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
 			w.Header().Set("Content-Length", "10")
 			flushed("text")(w, r, say)
@@ -106,17 +106,17 @@ func lengthCases() []Case {
 			n, err := io.WriteString(w, "text")
 			say("%d %v", n, err)
 		}, Send: Get("/")},
-		{Name: "identity", Like: "TestIdentityResponse", Handle: encoded("identity", ""), Send: Get("/")},
+		{Name: "identity", Like: "TestIdentityTransferEncoding TestIdentityResponse", Handle: encoded("identity", ""), Send: Get("/")},
 		{Name: "identity with a length", Like: "TestIdentityResponse", Handle: encoded("identity", "4"), Send: Get("/")},
 		{Name: "identity in HTTP/1.0", Like: "TestIdentityResponse", Handle: encoded("identity", ""), Send: Old("GET", "/", "")},
 		{Name: "chunked by the handler", Like: "TestHandlerSetTransferEncodingChunked", Handle: encoded("chunked", ""), Send: Get("/")},
 		{Name: "chunked by the handler, with a length", Like: "TestNoContentLengthIfTransferEncoding", Handle: encoded("chunked", "4"), Send: Get("/")},
 		{Name: "gzip as transfer coding", Like: "TestHandlerSetTransferEncodingGzip", Handle: encoded("gzip", ""), Send: Get("/", "Connection: close")},
 		{Name: "an unknown transfer coding", Like: "TestNoContentLengthIfTransferEncoding", Handle: encoded("foo", ""), Send: Get("/", "Connection: close")},
-		{Name: "HEAD of a short body", Like: "TestHeadResponses", Handle: writes("text"), Send: Request("HEAD", "/", ""), HTTP2: true},
-		{Name: "HEAD of a long body", Like: "TestHeadResponses", Handle: writes(long(3000)), Send: Request("HEAD", "/", ""), HTTP2: true},
-		{Name: "HEAD of nothing", Handle: writes(), Send: Request("HEAD", "/", ""), HTTP2: true},
-		{Name: "HEAD with a length", Handle: sized("7"), Send: Request("HEAD", "/", ""), HTTP2: true},
+		{Name: "HEAD of a short body", Like: "TestH12_HeadContentLengthSmallBody TestH12_Head_ImplicitLen TestHeadResponses", Handle: writes("text"), Send: Request("HEAD", "/", ""), HTTP2: true},
+		{Name: "HEAD of a long body", Like: "TestH12_HeadContentLengthLargeBody TestHeadResponses", Handle: writes(long(3000)), Send: Request("HEAD", "/", ""), HTTP2: true},
+		{Name: "HEAD of nothing", Like: "TestH12_HeadContentLengthNoBody", Handle: writes(), Send: Request("HEAD", "/", ""), HTTP2: true},
+		{Name: "HEAD with a length", Like: "TestH12_Head_ExplicitLen", Handle: sized("7"), Send: Request("HEAD", "/", ""), HTTP2: true},
 		{Name: "HEAD with a length and a body", Handle: sized("4", "text"), Send: Request("HEAD", "/", ""), HTTP2: true},
 		{Name: "HEAD with a length of 0", Handle: sized("0"), Send: Request("HEAD", "/", ""), HTTP2: true},
 		{Name: "HEAD with more than the length", Handle: sized("2", "text"), Send: Request("HEAD", "/", ""), HTTP2: true},
@@ -141,7 +141,7 @@ func lengthCases() []Case {
 			n, err := w.(io.StringWriter).WriteString("text")
 			say("%d %v", n, err)
 		}, Send: Get("/")},
-		{Name: "trailers that are announced", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
+		{Name: "trailers that are announced", Like: "TestTrailersServerToClient TestTrailersServerToClientFlush", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
 			w.Header().Set("Trailer", "X-A, X-B")
 			w.Header().Add("Trailer", "X-Never")
 			_, _ = io.WriteString(w, "text")
@@ -149,7 +149,7 @@ func lengthCases() []Case {
 			w.Header().Set("X-B", "2")
 			w.Header().Set("X-C", "3")
 		}, Send: Get("/", "TE: trailers"), HTTP2: true},
-		{Name: "trailers that are not announced", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
+		{Name: "trailers that are not announced", Like: "TestServerUndeclaredTrailers", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
 			_, _ = io.WriteString(w, "text")
 			w.(http.Flusher).Flush()
 			w.Header().Set(http.TrailerPrefix+"X-A", "1")

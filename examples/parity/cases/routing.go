@@ -66,7 +66,10 @@ func routingCases() []Case {
 		{Name: "a wildcard for an empty rest", Handle: methods, Send: Get("/files/")},
 		{Name: "the end of a pattern", Handle: methods, Send: Get("/only/") + Get("/only/x"), Methods: "GET GET"},
 		{Name: "405 without a redirect", Like: "TestMuxNoSlash405WithTrailingSlash", Handle: routed("GET /dir/"), Send: Request("POST", "/dir", "")},
-		{Name: "StripPrefix", Like: "TestStripPrefix", Handle: stripped("/foo"), Send: Get("/foo/bar"), HTTP2: true},
+		{Name: "the redirect of POST to a tree with a wildcard", Like: "TestServeMuxHandlerTrailingSlash", Handle: routed("/{id}/"), Send: Post("/foo", "a=1", encodedForm)},
+		{Name: "a wildcard that would be empty", Like: "TestMuxNoSlashRedirectWithTrailingSlash", Handle: routed("/{id}/"), Send: Get("/")},
+		{Name: "the redirect of a target without a path", Like: "TestMuxRedirectRelative", Handle: routed("/a"), Send: Get("http://localhost")},
+		{Name: "StripPrefix", Like: "TestStripPrefix TestStripPrefixNotModifyRequest", Handle: stripped("/foo"), Send: Get("/foo/bar"), HTTP2: true},
 		{Name: "StripPrefix of an escaped path", Like: "TestStripPrefix", Handle: stripped("/foo"), Send: Get("/foo/b%2Fr")},
 		{Name: "StripPrefix of all", Handle: stripped("/foo"), Send: Get("/foo")},
 		{Name: "StripPrefix of another path", Like: "TestStripPrefix", Handle: stripped("/foo"), Send: Get("/bar")},
@@ -106,8 +109,9 @@ func redirectCases() []Case {
 			w.Header().Set("Content-Type", "application/x")
 			http.Redirect(w, r, "/b", 302)
 		}, Send: Get("/a")},
+		{Name: "a redirect from an escaped path", Like: "TestRedirectEscapedPath", Handle: redirected("qux%2Fbaz", 301), Send: Get("/foo%2Fbar/")},
 		{Name: "RedirectHandler", Handle: web(http.RedirectHandler("/b", 308)), Send: Get("/a")},
-		{Name: "http.Error", Like: "TestError", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
+		{Name: "http.Error", Like: "TestError TestErrorContentLength", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
 			set(w, "Content-Length: 99", "X-Content-Type-Options: scratch", "Content-Type: text/scratch", "ETag: scratch", "X-Other: kept", "Content-Encoding: gzip")
 			http.Error(w, "oops", 500)
 		}, Send: Get("/"), HTTP2: true},

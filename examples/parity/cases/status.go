@@ -48,14 +48,14 @@ func statusCases() []Case {
 	return []Case{
 		{Name: "every code from 200 to 599", Handle: codeInPath, Talk: everyCode},
 		{Name: "codes over 599", Handle: codeInPath, Send: Get("/600") + Get("/799") + Get("/999"), Methods: "GET GET GET"},
-		{Name: "200 without anything", Handle: func(http.ResponseWriter, *http.Request, Say) {}, Send: Get("/"), HTTP2: true},
+		{Name: "200 without anything", Like: "TestH12_200NoBody", Handle: func(http.ResponseWriter, *http.Request, Say) {}, Send: Get("/"), HTTP2: true},
 		{Name: "201 with a body", Handle: status(201, "made", "Location: /made/1"), Send: Get("/"), HTTP2: true},
 		{Name: "204 with a body", Like: "TestCodesPreventingContentTypeAndBody", Handle: status(204, "x"), Send: Get("/"), HTTP2: true},
 		{Name: "204 with a length", Handle: status(204, "", "Content-Length: 5"), Send: Get("/"), HTTP2: true},
 		{Name: "204 with a type", Like: "TestContentTypeOkayOn204", Handle: status(204, "", "Content-Type: text/x"), Send: Get("/"), HTTP2: true},
 		{Name: "205", Handle: status(205, ""), Send: Get("/"), HTTP2: true},
 		{Name: "304 with a body", Like: "TestCodesPreventingContentTypeAndBody", Handle: status(304, "x"), Send: Get("/"), HTTP2: true},
-		{Name: "304 with a tag and a date", Handle: status(304, "", `ETag: "a"`, "Last-Modified: Sun, 02 Feb 2020 20:20:20 GMT"), Send: Get("/"), HTTP2: true},
+		{Name: "304 with a tag and a date", Like: "TestH2_304NoBody Test304Responses", Handle: status(304, "", `ETag: "a"`, "Last-Modified: Sun, 02 Feb 2020 20:20:20 GMT"), Send: Get("/"), HTTP2: true},
 		{Name: "304 with a type", Handle: status(304, "", "Content-Type: text/x"), Send: Get("/"), HTTP2: true},
 		{Name: "304 with a length", Handle: status(304, "", "Content-Length: 5"), Send: Get("/"), HTTP2: true},
 		{Name: "304 that is flushed", Handle: func(w http.ResponseWriter, r *http.Request, say Say) {
@@ -63,7 +63,7 @@ func statusCases() []Case {
 			say("%v", http.NewResponseController(w).Flush())
 		}, Send: Get("/"), HTTP2: true},
 		{Name: "401 with a challenge", Handle: status(401, "who?", `WWW-Authenticate: Basic realm="x"`), Send: Get("/"), HTTP2: true},
-		{Name: "404 without a body", Handle: status(404, ""), Send: Get("/"), HTTP2: true},
+		{Name: "404 without a body", Like: "TestH2_404NoBody", Handle: status(404, ""), Send: Get("/"), HTTP2: true},
 		{Name: "416 without a body", Handle: status(416, ""), Send: Get("/"), HTTP2: true},
 		{Name: "500 with a body", Handle: status(500, "own page"), Send: Get("/"), HTTP2: true},
 		{Name: "503 with Retry-After", Handle: status(503, "later", "Retry-After: 7"), Send: Get("/"), HTTP2: true},
@@ -81,12 +81,19 @@ func statusCases() []Case {
 		{Name: "WriteHeader of 99", Handle: status(99, "x"), Send: Get("/"), HTTP2: true, Log: `invalid WriteHeader code 99`},
 		{Name: "WriteHeader of 1000", Handle: status(1000, "x"), Send: Get("/"), HTTP2: true, Log: `invalid WriteHeader code 1000`},
 		{Name: "WriteHeader of -1", Handle: status(-1, "x"), Send: Get("/"), HTTP2: true, Log: `invalid WriteHeader code -1`},
-		{Name: "an invalid code behind a valid one", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
+		{Name: "an invalid code behind a valid one", Like: "TestWriteHeaderNoCodeCheck", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
 			w.WriteHeader(200)
 			w.WriteHeader(0)
 			say("went on")
 		}, Send: Get("/"), HTTP2: true},
-		{Name: "early hints", Like: "TestEarlyHints", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
+		{Name: "WriteHeader of 0, recovered", Like: "TestWriteHeader0", Handle: func(w http.ResponseWriter, _ *http.Request, say Say) {
+			defer func() {
+				say("%v", recover() != nil)
+				w.WriteHeader(503)
+			}()
+			w.WriteHeader(0)
+		}, Send: Get("/"), HTTP2: true},
+		{Name: "early hints", Like: "TestEarlyHints TestEarlyHintsRequest", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
 			w.Header().Add("Link", "</style.css>; rel=preload; as=style")
 			w.Header().Add("Link", "</script.js>; rel=preload; as=script")
 			w.WriteHeader(103)
