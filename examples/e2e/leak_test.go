@@ -69,8 +69,8 @@ func (x *target) leak(t *testing.T, requests int, limit time.Duration) {
 	if !sanitized {
 		assert.Less(t, after-before, int64(growth[x.kind]), "memory that the worker holds on to")
 	}
-	for _, text := range a.wrong {
-		t.Error(text)
+	for _, w := range a.wrong {
+		t.Error(w.err)
 	}
 	x.balanced(t, counted)
 }

@@ -214,8 +214,14 @@ type account struct {
 	sync.Mutex
 	outcomes map[string]int
 	statuses map[int64]int // by id, of those that were answered
-	wrong    []string
+	wrong    []mishap
 	excuse   func(began time.Time, err error) string // an outcome for an error
+}
+
+// A mishap is a request that went wrong, by id.
+type mishap struct {
+	id  int64
+	err error
 }
 
 func newAccount() *account {
@@ -237,7 +243,7 @@ func (a *account) note(c *caller, began time.Time, outcome string, err error) {
 	a.Lock()
 	defer a.Unlock()
 	if outcome == "" {
-		a.wrong = append(a.wrong, err.Error())
+		a.wrong = append(a.wrong, mishap{c.last, err})
 		return
 	}
 	a.outcomes[outcome]++
