@@ -4,7 +4,7 @@
  *
  *   gsgi_elf.c, gsgi_elf_check.c      checks a library's file unloaded
  *   gsgi_image.c                      a sealed private copy of it
- *   gsgi_probe.c, _child.c, _text.c   runs it in a throw-away child
+ *   gsgi_probe.c, _guard.c, _child.c, _text.c   runs it in a throw-away child
  *   gsgi_library.c                    dlopen, constructors, symbols
  *   gsgi_loader.c                     starts, drains and stops it in a worker
  *   gsgi_signal.c                     keeps the server's signals the server's

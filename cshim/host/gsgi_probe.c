@@ -142,7 +142,7 @@ gsgi_probe_start(gsgi_probe_run_t *run, gsgi_probe_child_t *child, char *err,
     run->pid = fork();
 
     if (run->pid == 0) {
-        gsgi_probe_child(child);
+        gsgi_probe_guard(child);
     }
 
     failed = errno;
@@ -162,7 +162,6 @@ gsgi_probe_start(gsgi_probe_run_t *run, gsgi_probe_child_t *child, char *err,
         return GSGI_ERROR;
     }
 
-    setpgid(run->pid, run->pid);
     fcntl(run->report, F_SETFL, O_NONBLOCK);
     fcntl(run->output, F_SETFL, O_NONBLOCK);
 
@@ -247,7 +246,7 @@ gsgi_probe_now(void)
 }
 
 
-/* Leaves a child that has ended as it is, so that its group can be killed. */
+/* Leaves a child that has ended as it is, for its status to be taken once. */
 
 static int
 gsgi_probe_has_ended(gsgi_probe_run_t *run)
@@ -317,8 +316,7 @@ gsgi_probe_reap(gsgi_probe_run_t *run)
 {
     pid_t  pid;
 
-    kill(-run->pid, SIGKILL);
-    kill(run->pid, SIGKILL);
+    kill(run->pid, SIGTERM);
 
     do {
         pid = waitpid(run->pid, &run->status, 0);

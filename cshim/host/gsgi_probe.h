@@ -39,6 +39,13 @@ typedef struct {
     int                   output;
 } gsgi_probe_child_t;
 
+/*
+ * Runs in the process that the server forks, with all signals blocked: forks
+ * the child, and ends as the child does, once all that the child has started
+ * has ended.  SIGTERM ends it early.
+ */
+void gsgi_probe_guard(gsgi_probe_child_t *child) __attribute__((noreturn));
+
 /* Runs in the child, after the fork, with all signals blocked. */
 void gsgi_probe_child(gsgi_probe_child_t *child) __attribute__((noreturn));
 

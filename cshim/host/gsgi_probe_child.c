@@ -187,7 +187,6 @@ void
 gsgi_probe_child(gsgi_probe_child_t *child)
 {
     char               text[GSGI_ERR_MAX];
-    struct rlimit      core;
     gsgi_library_t     library;
     gsgi_start_conf_t  conf;
 
@@ -199,11 +198,6 @@ gsgi_probe_child(gsgi_probe_child_t *child)
 
     if (getppid() != child->parent) {
         _exit(1);
-    }
-
-    if (getrlimit(RLIMIT_CORE, &core) == 0) {
-        core.rlim_cur = 0;
-        setrlimit(RLIMIT_CORE, &core);
     }
 
     gsgi_probe_stdio(child);

@@ -9,8 +9,8 @@ import (
 
 // noMappings is what a Go runtime says that gets no memory or thread any more.
 // The text depends on what it wanted, and not every place in it looks whether
-// it got that.
-const noMappings = `(fatal error: |pthread_create failed|SIGSEGV: )`
+// it got that: then the server has the word.
+const noMappings = `(fatal error: |pthread_create failed|SIGSEGV: |exited on signal|exit signal|ended by signal)`
 
 // TestWithoutMappings has the application take all mappings that the system
 // allows a process (vm.max_map_count): the Go runtime gets no memory then.

@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gsgi/gsgi/examples/e2e/app"
@@ -129,7 +130,13 @@ func startChild(seconds string) error {
 	if seconds == "" {
 		return nil
 	}
-	cmd := exec.Command("sleep", seconds)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	return cmd.Start()
+	for _, alone := range []bool{false, true} { // in a session of its own
+		cmd := exec.Command("sleep", seconds)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: alone}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
