@@ -112,7 +112,8 @@ func TestEarlyHints(t *testing.T) {
 			w.send("GET /hints HTTP/1.1\r\nHost: localhost\r\n\r\n")
 			got := w.line() + w.line() + w.line() + w.line()
 			want := "HTTP/1.1 103 Early Hints\r\nLink: </0.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n"
-			if got != want {
+			// Apache before 2.4.71 does not know its name.
+			if got = strings.Replace(got, "103 Status 103", "103 Early Hints", 1); got != want {
 				t.Errorf("%q instead of %q", got, want)
 			}
 		})
