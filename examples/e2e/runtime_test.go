@@ -28,15 +28,21 @@ func TestSecondRuntime(t *testing.T) {
 				main:   "LoadModule other_module " + module,
 				server: locationConf(event, "/", "", ""),
 			})
-			x := &target{s, h1}
-			assert.Equal(t, "collected\n", x.page(t, "/other").body)
-			assert.Equal(t, "collected\n", x.page(t, "/spin").body)
-			assert.Equal(t, "collected\n", x.page(t, "/other").body)
-			warning := s.log.want(t, 0, `has brought a second Go runtime into this process`)
-			assert.Contains(t, warning, `"`+library+`"`)
-			assert.Contains(t, warning, `"`+world.library+`"`)
+			(&target{s, h1}).wantBothRuntimes(t, library)
 		})
 	}
+}
+
+// wantBothRuntimes checks that the collections of the worker's two runtimes end,
+// and that the log names their libraries.
+func (x *target) wantBothRuntimes(t *testing.T, other string) {
+	t.Helper()
+	assert.Equal(t, "collected\n", x.page(t, "/other").body)
+	assert.Equal(t, "collected\n", x.page(t, "/spin").body)
+	assert.Equal(t, "collected\n", x.page(t, "/other").body)
+	warning := x.log.want(t, 0, `has brought a second Go runtime into this process`)
+	assert.Contains(t, warning, `"`+other+`"`)
+	assert.Contains(t, warning, `"`+world.library+`"`)
 }
 
 // buildOther builds the other module, which needs no apxs to be loaded.
@@ -48,6 +54,46 @@ func buildOther(t *testing.T, module, library, order string) {
 		args = append(args, "-I"+strings.TrimSpace(command(t, "apxs", "-q", name)))
 	}
 	args = append(args, strings.Fields(command(t, "apxs", "-q", "EXTRA_CPPFLAGS"))...)
+	if order != "" {
+		args = append(args, order)
+	}
+	command(t, "gcc", args...)
+}
+
+// TestSecondRuntimeInNginx is TestSecondRuntime with a dynamic module of NGINX.
+func TestSecondRuntimeInNginx(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	library := filepath.Join(dir, "other.so")
+	command(t, "chmod", "755", filepath.Dir(dir), dir)
+	command(t, "go", "build", "-buildmode=c-shared", "-o", library, "./otherlib")
+	for i, c := range []struct{ name, order string }{
+		{"before the application", `-DOTHER_ORDER="ngx_http_gsgi_module"`},
+		{"while the application starts", ""},
+		{"later", "-DOTHER_LATER"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			module := filepath.Join(dir, fmt.Sprintf("ngx_other%d.so", i))
+			buildNginxOther(t, module, library, c.order)
+			s := launch(t, nginx, setup{
+				top:    "load_module " + module + "; worker_processes 1;",
+				server: locationConf(nginx, "/", "", ""),
+			})
+			(&target{s, h1}).wantBothRuntimes(t, library)
+		})
+	}
+}
+
+// buildNginxOther builds the other module with the headers that ours was
+// configured with.
+func buildNginxOther(t *testing.T, module, library, order string) {
+	t.Helper()
+	out := filepath.Dir(world.modules["nginx"])
+	args := []string{"-shared", "-fPIC", "-O2", "-o", module, "testdata/ngx_other.c",
+		fmt.Sprintf("-DOTHER_LIBRARY=%q", library), "-I" + filepath.Join(out, "nginx")}
+	for _, name := range []string{"core", "event", "event/modules", "os/unix", "http", "http/modules", "http/v2"} {
+		args = append(args, "-I"+filepath.Join(out, "nginx-src/src", name))
+	}
 	if order != "" {
 		args = append(args, order)
 	}

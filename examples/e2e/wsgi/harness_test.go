@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gsgi/gsgi/examples/internal/testserver"
 )
 
 const (
@@ -65,25 +67,15 @@ func widen() error {
 }
 
 func prepare() error {
-	world.files = map[string]string{}
-	for key, from := range map[string][2]string{
-		nginx:     {"GSGI_NGINX_MODULE", "ngx_http_gsgi_module.so"},
-		apache:    {"GSGI_APACHE_MODULE", "mod_gsgi.so"},
-		"library": {"GSGI_WSGI_LIBRARY", "gsgi-wsgi.so"},
-	} {
-		path := os.Getenv(from[0])
-		if path == "" {
-			path = filepath.Join("../../../build/out", from[1])
-		}
-		path, err := filepath.Abs(path)
-		if err != nil {
-			return err
-		}
-		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("%w (make build, or set %s)", err, from[0])
-		}
-		world.files[key] = path
+	nginxModule, apacheModule, err := testserver.Modules()
+	if err != nil {
+		return err
 	}
+	library, err := testserver.Built("GSGI_WSGI_LIBRARY", "gsgi-wsgi.so")
+	if err != nil {
+		return err
+	}
+	world.files = map[string]string{nginx: nginxModule, apache: apacheModule, "library": library}
 	dir, err := os.MkdirTemp("/tmp", "gsgi-wsgi-")
 	if err != nil {
 		return err
@@ -137,14 +129,13 @@ type setup struct {
 
 // A server is one running NGINX or Apache.
 type server struct {
-	t      *testing.T
-	kind   string
-	quiet  bool // the log may have alarms
-	dir    string
-	conf   string
-	addr   string
-	cmd    *exec.Cmd
-	exited chan struct{}
+	t     *testing.T
+	kind  string
+	quiet bool // the log may have alarms
+	dir   string
+	conf  string
+	addr  string
+	first *testserver.Process
 }
 
 // fill replaces the places of this run.
@@ -158,14 +149,8 @@ func prepareServer(t *testing.T, kind string, conf setup) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	s := &server{t: t, kind: kind, quiet: conf.quiet, dir: dir, addr: addr, exited: make(chan struct{})}
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/state", 0o777), os.Chmod(dir+"/state", 0o777)); err != nil {
+	s := &server{t: t, kind: kind, quiet: conf.quiet, dir: dir}
+	if err := errors.Join(testserver.Addresses(&s.addr), os.Chmod(dir, 0o755), os.Mkdir(dir+"/state", 0o777), os.Chmod(dir+"/state", 0o777)); err != nil {
 		t.Fatal(err)
 	}
 	s.write(conf)
@@ -356,22 +341,13 @@ func (s *server) start() {
 		s.t.Fatal(err)
 	}
 	defer out.Close()
-	s.cmd = s.command(args...)
-	s.cmd.Stdout, s.cmd.Stderr = out, out
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
+	if s.first, err = testserver.Start(s.command(args...), out); err != nil {
 		s.t.Fatal(err)
 	}
-	go func() {
-		_ = s.cmd.Wait()
-		close(s.exited)
-	}()
 	s.wait("the server", 60*time.Second, func() bool {
-		select {
-		case <-s.exited:
+		if s.first.Ended() {
 			text, _ := os.ReadFile(filepath.Join(s.dir, "stderr"))
 			s.t.Fatalf("%s has ended: %s%s", s.kind, text, s.log())
-		default:
 		}
 		c, err := net.Dial("tcp", s.addr)
 		if err == nil {
@@ -391,26 +367,19 @@ func (s *server) wait(what string, limit time.Duration, so func() bool) {
 	}
 }
 
-func (s *server) signal(nginxSignal, apacheSignal syscall.Signal) {
-	sig := nginxSignal
+// either is NGINX's signal or Apache's.
+func (s *server) either(nginxSignal, apacheSignal syscall.Signal) syscall.Signal {
 	if s.kind == apache {
-		sig = apacheSignal
+		return apacheSignal
 	}
-	_ = s.cmd.Process.Signal(sig)
+	return nginxSignal
 }
 
-func (s *server) reload() { s.signal(syscall.SIGHUP, syscall.SIGUSR1) }
+func (s *server) reload() { _ = s.first.Process.Signal(s.either(syscall.SIGHUP, syscall.SIGUSR1)) }
 
 func (s *server) stop() {
 	s.t.Helper()
-	s.signal(syscall.SIGQUIT, syscall.SIGWINCH)
-	select {
-	case <-s.exited:
-	case <-time.After(40 * time.Second):
-		for _, pid := range append(children(s.cmd.Process.Pid), s.cmd.Process.Pid) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		<-s.exited
+	if !s.first.Stop(s.either(syscall.SIGQUIT, syscall.SIGWINCH), 40*time.Second) {
 		s.t.Errorf("%s did not stop within 40 s", s.kind)
 	}
 }
@@ -443,17 +412,6 @@ func (s *server) says(pattern string) string {
 }
 
 func tail(text string, n int) string { return text[max(0, len(text)-n):] }
-
-func children(parent int) []int {
-	var pids []int
-	out, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", parent, parent))
-	for _, f := range strings.Fields(string(out)) {
-		var pid int
-		fmt.Sscan(f, &pid)
-		pids = append(pids, pid)
-	}
-	return pids
-}
 
 // An answer is a response with its body.
 type answer struct {

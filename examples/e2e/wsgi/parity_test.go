@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gsgi/gsgi/examples/internal/testserver"
 )
 
 // hosts are the columns of PARITY.md. The first is what the others are
@@ -209,12 +211,11 @@ func parityNGINX(t *testing.T) []parityHost {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	var addr string
+	if err := testserver.Addresses(&addr); err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addr
 }
 
 // beside runs a program until the end of the test, its output in a file.
