@@ -23,6 +23,7 @@ struct gsgi_bridge_s {
     u_char             *log;
     uint32_t            seen_state;     /* app_state at the last sleep */
     pthread_mutex_t     log_lock;       /* without GSGI_REGION_RING */
+    uint64_t            log_taken;      /* bytes of the record given last */
 };
 
 

@@ -239,6 +239,8 @@ int gsgi_in_trailers(gsgi_bridge_t *b, gsgi_slot_t *slot,
 void gsgi_in_notify(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
 /* The next log record, copied; text is NUL-terminated (GSGI_LOG_MAX + 1).
+ * The record leaves the ring at the next call: one that the worker's end keeps
+ * from being written is among the last words (gsgi_board_last_words).
  * Safe to call from several threads when there is no ring.
  * Returns GSGI_OK or GSGI_AGAIN. */
 int gsgi_log_next(gsgi_bridge_t *b, gsgi_log_t *rec, char *text);

@@ -49,6 +49,8 @@ gsgi_log_read(gsgi_bridge_t *b, uint64_t tail, uint64_t head, gsgi_log_t *rec,
 }
 
 
+/* The record taken before has been written by now: its room is free. */
+
 static int
 gsgi_log_take(gsgi_bridge_t *b, gsgi_log_t *rec, char *text)
 {
@@ -57,19 +59,23 @@ gsgi_log_take(gsgi_bridge_t *b, gsgi_log_t *rec, char *text)
 
     r = b->region;
     head = gsgi_load(&r->log_head);
-    tail = gsgi_load(&r->log_tail);
+    tail = gsgi_load(&r->log_tail) + b->log_taken;
+    gsgi_store(&r->log_tail, tail);
 
     while (tail != head) {
         n = gsgi_log_read(b, tail, head, rec, text);
-        tail = n && n <= head - tail ? tail + n : head;
 
         if (n && rec->level != GSGI_LOG_PAD) {
             gsgi_store(&r->log_tail, tail);
+            b->log_taken = n;
             return GSGI_OK;
         }
+
+        tail = n && n <= head - tail ? tail + n : head;
     }
 
     gsgi_store(&r->log_tail, tail);
+    b->log_taken = 0;
 
     return GSGI_AGAIN;
 }

@@ -61,6 +61,7 @@ log_wraps_with_a_pad(void)
     CHECK(gsgi_log_next(b, &rec, text) == GSGI_OK);
     CHECK(strcmp(text, "over the edge") == 0);
 
+    CHECK(gsgi_log_next(b, &rec, text) == GSGI_AGAIN);
     CHECK(b->region->log_tail > b->region->log_size);
     test_done(b);
 }

@@ -246,6 +246,7 @@ host_sleeps_only_when_nothing_is_there(void)
     fake_log(b, GSGI_LOG_INFO, "x", 1);
     CHECK(gsgi_completion_sleep(b) == GSGI_AGAIN);
     CHECK(gsgi_log_next(b, &rec, text) == GSGI_OK);
+    CHECK(gsgi_log_next(b, &rec, text) == GSGI_AGAIN);
     CHECK(gsgi_completion_sleep(b) == GSGI_OK);
 
     r->app_state = GSGI_APP_READY;

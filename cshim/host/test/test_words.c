@@ -33,7 +33,7 @@ hear(void *data, uint32_t pid, const gsgi_log_t *rec, const char *text)
 }
 
 
-/* A worker that says so many lines, of which its host reads one. */
+/* A worker that says so many lines and ends while its host writes the second. */
 static gsgi_bridge_t *
 live(gsgi_board_t *board, int lines, int leave)
 {
@@ -57,6 +57,8 @@ live(gsgi_board_t *board, int lines, int leave)
 
     CHECK(gsgi_log_next(b, &rec, text) == GSGI_OK);
     CHECK(strcmp(text, "line 1") == 0);
+    CHECK(gsgi_log_next(b, &rec, text) == GSGI_OK);
+    CHECK(strcmp(text, "line 2") == 0);
 
     if (leave) {
         gsgi_child_board_leave(board, w);
