@@ -85,6 +85,14 @@ def _split(spec):
     return name, call.strip()
 
 
+class _Script(SourceFileLoader):
+    """Compiles the file as it is, as Python does with a script: bytecode
+    that is kept knows a change only by its second and the file's size."""
+
+    def get_code(self, fullname):
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _is_path(name):
     # mysite.wsgi is a module, unless there is a file of that name
     return "/" in name or name.endswith(".py") or os.path.isfile(name)
@@ -98,7 +106,7 @@ def _module(name):
         raise _Mistake("%s is not a file" % path)
     stem = os.path.splitext(os.path.basename(path))[0]
     title = "_gsgi_" + "".join(c if c.isalnum() else "_" for c in stem)
-    loader = SourceFileLoader(title, path)
+    loader = _Script(title, path)
     module = importlib.util.module_from_spec(
         importlib.util.spec_from_loader(title, loader))
     sys.modules[title] = module

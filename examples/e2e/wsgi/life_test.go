@@ -211,7 +211,11 @@ func TestReload(t *testing.T) {
 		version := func(n int) {
 			text := fmt.Sprintf("from contract import *\ndef application(env, start):\n"+
 				"    time.sleep(0.01)\n    return text(start, '200 OK', b'version %d')\n", n)
-			if err := os.WriteFile(filepath.Join(s.dir, "version.py"), []byte(text), 0o644); err != nil {
+			file := filepath.Join(s.dir, "version.py")
+			if err := os.WriteFile(file+".new", []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(file+".new", file); err != nil { // workers may be reading it
 				t.Fatal(err)
 			}
 		}
