@@ -148,6 +148,7 @@ static void
 ngx_http_gsgi_interim_v2(ngx_http_request_t *r, gsgi_head_iter_t *it)
 {
     u_char                    *p, *end;
+    uint32_t                   id;
     ngx_buf_t                 *b;
     ngx_int_t                  rc;
     ngx_pool_t                *pool;
@@ -188,10 +189,12 @@ ngx_http_gsgi_interim_v2(ngx_http_request_t *r, gsgi_head_iter_t *it)
         return;
     }
 
+    id = htonl((uint32_t) stream->node->id);
+
     b->last = ngx_http_v2_write_len_and_type(b->last, p - block,
                                              NGX_HTTP_GSGI_V2_HEADERS);
     *b->last++ = NGX_HTTP_GSGI_V2_END_HEADERS;
-    b->last = ngx_http_v2_write_sid(b->last, stream->node->id);
+    b->last = ngx_cpymem(b->last, &id, sizeof(uint32_t));
     b->last = ngx_cpymem(b->last, block, p - block);
     b->flush = 1;
 

@@ -165,6 +165,9 @@ func daemonize(t *testing.T, conf setup) *server {
 		t.Fatal(err)
 	}
 	text = []byte(strings.Replace(string(text), "daemon off;", "daemon on;", 1))
+	if sanitized { // a new binary needs them too
+		text = append([]byte("env LD_PRELOAD; env ASAN_OPTIONS; env UBSAN_OPTIONS;\n"), text...)
+	}
 	if err := os.WriteFile(s.conf, text, 0o644); err != nil {
 		t.Fatal(err)
 	}
