@@ -55,6 +55,9 @@ func run() error {
 	if err := errors.Join(r.measureCases(w, wanted), r.measureRest(w, wanted)); err != nil {
 		return err
 	}
+	if len(r.Cases)+len(r.Ratios) == 0 {
+		return fmt.Errorf("no case and no figure matches %q", *pattern)
+	}
 	r.compare()
 	r.print(os.Stdout)
 	return errors.Join(r.write(filepath.Join(out, "bench.json")), r.plot(filepath.Join(out, "bench.svg")))
@@ -77,7 +80,7 @@ func (r *report) measureCases(w *world, wanted *regexp.Regexp) error {
 	var cases []*benchCase
 	results := map[*benchCase][]result{}
 	for _, c := range allCases() {
-		if !wanted.MatchString(c.name) {
+		if !wanted.MatchString(c.name) && !wanted.MatchString(c.group) {
 			continue
 		}
 		cases = append(cases, c)

@@ -194,14 +194,23 @@ func (w *world) run(server, program string, args ...string) error {
 
 // stop ends all servers and removes what they have left.
 func (w *world) stop() {
-	for _, cmd := range w.servers {
-		if cmd.Process != nil {
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			_ = cmd.Wait()
+	for name, cmd := range w.servers {
+		if cmd.Process == nil {
+			continue
 		}
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		late := time.AfterFunc(endTime, func() {
+			fmt.Fprintf(os.Stderr, "bench: %s has not ended %v after SIGTERM\n", name, endTime)
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		})
+		_ = cmd.Wait()
+		late.Stop()
 	}
 	_ = os.RemoveAll(w.Dir)
 }
+
+// endTime is how long a server may take to end.
+const endTime = 10 * time.Second
 
 // pids are the processes whose work a case is: the programs behind the server
 // count, too, as they do nothing in the cases that are not theirs.
