@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
@@ -62,6 +63,10 @@ func (x *Exchange) Gone() (gone, timeout bool) {
 	flags := x.s.HostFlags.Load()
 	return flags&bridge.HostGone != 0, flags&bridge.HostTimeout != 0
 }
+
+// HostFlags is where the host says that it wants no more: bridge.Host..., to
+// be read until Finish.
+func (x *Exchange) HostFlags() *atomic.Uint32 { return &x.s.HostFlags }
 
 // Spool lets the server keep the response in a file for a slow client, where
 // the configuration does not say otherwise. It is called before the head.

@@ -9,6 +9,7 @@ package wsgi
 // #cgo noescape gsgi_job_submit
 // #cgo nocallback gsgi_job_submit
 // #cgo nocallback gsgi_thread_job
+// #cgo nocallback gsgi_done_take
 // #include <stdlib.h>
 // #include "host.h"
 import "C"
@@ -91,6 +92,11 @@ func (a *App) start() error {
 			return fmt.Errorf("wsgi: --env: %w", err)
 		}
 	}
+	done := C.gsgi_done_open()
+	if done < 0 {
+		return errors.New("wsgi: no descriptor is left for an eventfd")
+	}
+	go conclude(os.NewFile(uintptr(done), "eventfd"))
 	conf := configuration(o, paths)
 	room := make([]byte, 1024)
 	// A Python thread in a callback counts as one that runs Go until it is
@@ -165,6 +171,7 @@ func strs(s []string) **C.char {
 func (a *App) ServeGSGI(x *module.Exchange) {
 	j := jobs.get()
 	j.x = x
+	j.c.host_flags = (*C.uint32_t)(unsafe.Pointer(x.HostFlags()))
 	x.Detach()
 	x.Spool()
 	j.c.flags = C.GSGI_JOB_HINTS

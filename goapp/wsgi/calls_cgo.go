@@ -71,6 +71,21 @@ func (j *job) lost(err error) C.int {
 	return C.GSGI_FAULT
 }
 
+// conclude sends the answers of requests that have taken their time.
+func conclude(done *os.File) {
+	var count [8]byte
+	for {
+		if _, err := done.Read(count[:]); err != nil {
+			panic(fmt.Sprintf("wsgi: waiting for answers: %v", err))
+		}
+		for c := C.gsgi_done_take(); c != nil; {
+			next := c.next
+			go gsgi_go_send(c, c.how) // it may have to wait for its client
+			c = next
+		}
+	}
+}
+
 //export gsgi_go_finish
 func gsgi_go_finish(c *C.gsgi_job_t, cut C.int) {
 	j := jobs.of(c)
@@ -132,14 +147,7 @@ func gsgi_go_interim(c *C.gsgi_job_t) C.int {
 
 //export gsgi_go_gone
 func gsgi_go_gone(c *C.gsgi_job_t) C.int {
-	j := jobs.of(c)
-	gone := false
-	if j.r != nil {
-		gone = j.r.env.Context().Err() != nil
-	} else {
-		gone, _ = j.x.Gone()
-	}
-	if gone {
+	if jobs.of(c).r.env.Context().Err() != nil {
 		return 1
 	}
 	return 0

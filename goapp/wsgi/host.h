@@ -30,6 +30,8 @@ struct gsgi_job_s {
     size_t       room;
     int64_t      content_length;    /* of a chunked body that is here whole,
                                        else -1 */
+    const uint32_t  *host_flags;    /* of the slot, atomic; NULL: ask
+                                       gsgi_go_gone */
     char        *data;
 
     /* the response [c], for gsgi_go_send and gsgi_go_interim */
@@ -45,6 +47,7 @@ struct gsgi_job_s {
     int64_t      file_len;
     int          fd;                /* GSGI_SEND_FILE */
     uint64_t     begun;             /* CLOCK_MONOTONIC, ns */
+    int          how;               /* of gsgi_done_take */
 
     gsgi_job_t  *next;
 };
@@ -81,6 +84,14 @@ void gsgi_job_free(gsgi_job_t *job);
 int gsgi_job_submit(gsgi_job_t *job, const char *more, size_t more_len,
     const char *entries, size_t entries_len, const char *body,
     size_t body_len);
+
+/*
+ * Answers that wait to be sent as by gsgi_go_send, with how of each: a list by
+ * next.  gsgi_done_open returns an eventfd that tells of them, -1 when there
+ * is none; it is called before gsgi_python_start.
+ */
+int gsgi_done_open(void);
+gsgi_job_t *gsgi_done_take(void);
 
 /* What thread i does: the id of its job + 1, 0 for none. */
 uint64_t gsgi_thread_job(unsigned i);

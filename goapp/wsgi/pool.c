@@ -50,8 +50,9 @@ gsgi_job_free(gsgi_job_t *job)
     free(job);
 }
 
-static int
-reserve(gsgi_job_t *job, size_t size)
+/* Room for size bytes in data; what was there is lost. */
+int
+gsgi_job_reserve(gsgi_job_t *job, size_t size)
 {
     size_t room = job->room ? job->room : 2048;
     char *p;
@@ -152,7 +153,7 @@ gsgi_job_submit(gsgi_job_t *job, const char *more, size_t more_len,
     const char *entries, size_t entries_len, const char *body,
     size_t body_len)
 {
-    if (reserve(job, more_len + entries_len + body_len)) {
+    if (gsgi_job_reserve(job, more_len + entries_len + body_len)) {
         return -1;
     }
 

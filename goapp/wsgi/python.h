@@ -96,6 +96,8 @@ int gsgi_request_block(gsgi_request_t *req, PyObject *block, int last);
 int gsgi_request_commit(gsgi_request_t *req, int64_t length);
 int gsgi_request_send(gsgi_request_t *req, int how);
 int gsgi_request_bodiless(gsgi_request_t *req);
+void gsgi_request_too_long(gsgi_request_t *req, gsgi_job_t *job,
+    uint64_t length);
 
 /* response.c */
 int gsgi_respond(gsgi_request_t *req, PyObject *body);
@@ -112,7 +114,12 @@ void gsgi_log_exception(gsgi_job_t *job);
 PyTypeObject *gsgi_wrapper_type(void);
 int gsgi_wrapper_file(PyObject *wrapper, gsgi_job_t *job);
 
+/* done.c */
+int gsgi_done_put(gsgi_job_t *job, int how);
+uint64_t gsgi_now(void);
+
 /* pool.c */
+int gsgi_job_reserve(gsgi_job_t *job, size_t size);
 int gsgi_pool_start(void);
 
 /* interpreter.c */

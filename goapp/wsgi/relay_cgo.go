@@ -71,6 +71,7 @@ func (a *App) Application(env *goapp.Environ, start goapp.StartResponse) goapp.B
 	r := &relay{env: env, events: make(chan event, 1), reply: make(chan C.int, 1)}
 	j := jobs.get()
 	j.r = r
+	j.c.host_flags = nil
 	j.c.flags = 0
 	if env.Get("REQUEST_METHOD") == http.MethodHead {
 		j.c.flags = C.GSGI_JOB_HEAD

@@ -6,21 +6,26 @@
 #include "python.h"
 
 #include <structmember.h>
-#include <time.h>
 
 /* an answer up to this size lies in the slot and never waits */
 #define SMALL  2000
 
 static PyObject *key_input, *key_errors, *key_hints;
 
-static uint64_t
-now(void)
+/* Whether nobody wants the response any more. */
+static int
+is_gone(gsgi_job_t *job)
 {
-    struct timespec ts;
+    uint32_t flags;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    if (job->host_flags == NULL) {
+        return gsgi_go_gone(job);
+    }
 
-    return (uint64_t) ts.tv_sec * 1000000000u + (uint64_t) ts.tv_nsec;
+    flags = __atomic_load_n(job->host_flags, __ATOMIC_SEQ_CST);
+
+    return (flags & (GSGI_HOST_ABORT | GSGI_HOST_TIMEOUT | GSGI_HOST_STOP))
+           != 0;
 }
 
 /* Nothing of the job is used any more: it is about to be Go's again. */
@@ -52,6 +57,9 @@ gsgi_request_send(gsgi_request_t *req, int how)
 
     if (how & GSGI_SEND_LAST) {
         let_go(req);
+        if (!(how & GSGI_SEND_FILE) && gsgi_done_put(job, how)) {
+            return GSGI_SENT;
+        }
     }
 
     if (!(how & (GSGI_SEND_FILE | GSGI_SEND_FLUSH))
@@ -104,11 +112,22 @@ gsgi_request_commit(gsgi_request_t *req, int64_t length)
     return 0;
 }
 
+/* What comes after the Content-Length; job: NULL when it is Go's again. */
+void
+gsgi_request_too_long(gsgi_request_t *req, gsgi_job_t *job, uint64_t length)
+{
+    char text[128];
+
+    snprintf(text, sizeof(text), "the body is longer than its Content-Length "
+             "of %llu: the rest is not sent", (unsigned long long) length);
+    gsgi_log_text(job, GSGI_LOG_ERROR, text);
+    req->ended = 1;
+}
+
 /* The part of a block that the Content-Length has room for. */
 static size_t
 clip(gsgi_request_t *req, size_t len)
 {
-    char text[128];
     uint64_t left;
 
     if (req->job->length < 0) {
@@ -120,10 +139,7 @@ clip(gsgi_request_t *req, size_t len)
         return len;
     }
 
-    snprintf(text, sizeof(text), "the body is longer than its Content-Length "
-             "of %lld: the rest is not sent", (long long) req->job->length);
-    gsgi_log_text(req->job, GSGI_LOG_ERROR, text);
-    req->ended = 1;
+    gsgi_request_too_long(req, req->job, (uint64_t) req->job->length);
 
     return (size_t) left;
 }
@@ -438,7 +454,7 @@ fault(gsgi_request_t *req)
 {
     gsgi_job_t *job = req->finished ? NULL : req->job;
 
-    if (job && gsgi_go_gone(job) && PyErr_ExceptionMatches(PyExc_OSError)) {
+    if (job && is_gone(job) && PyErr_ExceptionMatches(PyExc_OSError)) {
         PyErr_Clear();
     } else {
         gsgi_log_exception(job);
@@ -570,9 +586,9 @@ gsgi_request_run(gsgi_job_t *job)
         return;
     }
 
-    job->begun = now();
+    job->begun = gsgi_now();
 
-    if (gsgi_go_gone(job)) {
+    if (is_gone(job)) {
         gsgi_request_fail(req);
     } else if (gsgi_application()) {
         unavailable(req);

@@ -200,6 +200,37 @@ list(gsgi_request_t *req, PyObject *body)
     return rc;
 }
 
+/*
+ * Whether a block is the last by the Content-Length.  A request body that may
+ * still be read keeps the request.
+ */
+static int
+completes(gsgi_request_t *req, PyObject *block)
+{
+    gsgi_job_t *job = req->job;
+
+    return !req->ended && req->started && job->length > 0
+           && (job->flags & GSGI_JOB_WHOLE) && job->body_len == 0
+           && PyBytes_Check(block)
+           && (uint64_t) PyBytes_GET_SIZE(block)
+              == (uint64_t) job->length - req->sent;
+}
+
+/* A block, of an answer that may be complete already. */
+static int
+pass(gsgi_request_t *req, PyObject *block)
+{
+    if (!req->finished) {
+        return gsgi_request_block(req, block, completes(req, block));
+    }
+
+    if (!PyBytes_Check(block) || PyBytes_GET_SIZE(block)) {
+        gsgi_request_too_long(req, NULL, req->sent);
+    }
+
+    return 0;
+}
+
 static int
 iterate(gsgi_request_t *req, PyObject *body)
 {
@@ -217,7 +248,7 @@ iterate(gsgi_request_t *req, PyObject *body)
     }
 
     while (rc == 0 && !req->ended) {
-        if (req->started && gsgi_request_bodiless(req)) {
+        if (!req->finished && req->started && gsgi_request_bodiless(req)) {
             break;
         }
         block = PyIter_Next(it);
@@ -225,7 +256,7 @@ iterate(gsgi_request_t *req, PyObject *body)
             rc = PyErr_Occurred() ? -1 : 0;
             break;
         }
-        rc = gsgi_request_block(req, block, 0);
+        rc = pass(req, block);
         Py_DECREF(block);
     }
 

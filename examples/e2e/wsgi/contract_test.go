@@ -198,6 +198,29 @@ func TestResponses(t *testing.T) {
 	})
 }
 
+// TestLate: the answer of a request that took its time is complete with its
+// Content-Length, and what comes after that happens all the same.
+func TestLate(t *testing.T) {
+	each(t, contract, func(t *testing.T, s *server) {
+		sizes := []int{1, 1500, 40_000, 1 << 16, 1<<16 + 1, 3 << 20}
+		for _, size := range sizes {
+			path := fmt.Sprintf("/late?%d,go_on", size)
+			if a := s.get(path); a.status != 200 || a.length != int64(size) || a.body != strings.Repeat("l", size) {
+				t.Errorf("%s: %d, length %d, %d bytes", path, a.status, a.length, len(a.body))
+			}
+			if a := s.do(s.request(http.MethodHead, path, "")); a.status != 200 || a.length != int64(size) || a.body != "" {
+				t.Errorf("HEAD %s: %d, length %d", path, a.status, a.length)
+			}
+		}
+		s.wait("the code after the answers", 5*time.Second, func() bool {
+			return facts(t, s.get("/state"))["after"] == float64(len(sizes))
+		})
+		s.want("/late?7,raise", 200, "lllllll")
+		s.says("RuntimeError: fails after the answer")
+		balanced(s)
+	})
+}
+
 // balanced checks that every body that was opened has been closed.
 func balanced(s *server) {
 	s.t.Helper()

@@ -371,6 +371,20 @@ def close_fails(env, start):
     return Bad([b"fine"])
 
 
+def late(env, start):
+    """An answer that took its time, and code that runs after its end."""
+    size, then = env["QUERY_STRING"].split(",")
+    time.sleep(0.002)
+    start("200 OK", PLAIN + [("Content-Length", size)])
+
+    def blocks():
+        yield b"l" * int(size)
+        STATE["after"] = STATE.get("after", 0) + 1
+        if then == "raise":
+            raise RuntimeError("fails after the answer")
+    return Body(blocks())
+
+
 def violate(status="200 OK", headers=None, body=(b"x",), again=False):
     def app(env, start):
         start(status, list(PLAIN) if headers is None else headers)
@@ -387,7 +401,7 @@ PAGES = {
         unwrapped, big_file, big, hints, many, large_list, nothing,
         unmodified, cookies, sleep, spin, stuck, hold, traced, forever, write_forever,
         state, local, background, child, kept, use_kept, fails, fails_late, exits,
-        close_fails)
+        close_fails, late)
 }
 
 PAGES.update({
