@@ -85,13 +85,16 @@ func (w *world) first(server, path string) (float64, error) {
 }
 
 // workerMemory is what hello adds to the resident memory of an NGINX worker,
-// both after the same load.
+// both after the same load, and no other.
 func workerMemory(w *world, seconds int) (float64, error) {
 	var rss [2]float64
 	for i, c := range []benchCase{
 		{server: bareServer, path: "/return", connections: 32},
 		{server: nginxServer, path: "/hello", connections: 32},
 	} {
+		if err := w.renew(c.server, c.path); err != nil {
+			return 0, err
+		}
 		if _, _, err := wrk(w, &c, seconds); err != nil {
 			return 0, err
 		}

@@ -227,6 +227,20 @@ func (w *world) pids(server string) []int {
 	return list
 }
 
+// renew replaces the worker process of an NGINX.
+func (w *world) renew(server, path string) error {
+	old := w.worker(server)
+	if err := w.servers[server].Process.Signal(syscall.SIGHUP); err != nil {
+		return err
+	}
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if w.worker(server) != old && syscall.Kill(old, 0) != nil {
+			return w.check(server, path)
+		}
+	}
+	return fmt.Errorf("%s keeps its worker\n%s", server, w.logs())
+}
+
 // worker is the only worker process of an NGINX.
 func (w *world) worker(server string) int {
 	list := tree(w.servers[server].Process.Pid)
