@@ -31,9 +31,9 @@ int gsgi_library_load(gsgi_library_t *lib, const gsgi_launch_t *launch,
 uintptr_t gsgi_library_base(void);
 
 /*
- * Go runtimes of other modules.  Join calls start, which starts ours, and
- * waits a moment until it has SIGURG; then, as Share, it gives the signal to
- * all that have had it.  Share is called as often as wished, from any thread.
+ * Go runtimes of other modules.  Join calls start, which starts ours, while
+ * dlopen starts no other; then, as Share, it gives SIGURG to all that have had
+ * it.  Share is called as often as wished, from any thread.
  * New returns 1 with the path of one that it has not told of before; called
  * by one thread.
  */

@@ -14,6 +14,7 @@
 #endif
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <pthread.h>
@@ -22,22 +23,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "gsgi_load.h"
 
-#define GSGI_RUNTIMES      8
-#define GSGI_RUNTIME_NAP   (50 * 1000)      /* ns */
-#define GSGI_RUNTIME_NAPS  10000            /* half a second */
+#define GSGI_RUNTIMES  8
 
+typedef void (*gsgi_runtime_nothing_pt)(void);
 typedef void (*gsgi_runtime_handler_pt)(int signo, siginfo_t *info,
     void *context);
-
-typedef struct {
-    ElfW(Addr)  address;        /* of code, to find whose it is */
-    ElfW(Addr)  base;
-} gsgi_runtime_search_t;
 
 typedef struct {
     unsigned long long   adds;  /* objects loaded so far */
@@ -48,13 +42,21 @@ typedef struct {
 
 static void gsgi_runtime_signal(int signo, siginfo_t *info, void *context);
 
+#ifdef __GLIBC__
+void gsgi_runtime_locked(void)
+    __attribute__((ifunc("gsgi_runtime_resolve"), visibility("default")));
+#endif
+
 
 static pthread_mutex_t          gsgi_runtime_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Those that have had SIGURG; they come and never go. */
 static gsgi_runtime_handler_pt  gsgi_runtime_handlers[GSGI_RUNTIMES];
-static ElfW(Addr)               gsgi_runtime_bases[GSGI_RUNTIMES];
 static uint32_t                 gsgi_runtime_nhandlers;
+
+/* What gsgi_runtime_resolve is to call. */
+static gsgi_runtime_start_pt    gsgi_runtime_start;
+static void                    *gsgi_runtime_data;
 
 /* What has been reported, to the thread that asks. */
 static ElfW(Addr)               gsgi_runtime_known[GSGI_RUNTIMES];
@@ -126,17 +128,16 @@ gsgi_runtime_is_go(const struct dl_phdr_info *info)
 static int
 gsgi_runtime_has(struct dl_phdr_info *info, size_t size, void *data)
 {
-    size_t                  i;
-    const ElfW(Phdr)       *ph;
-    gsgi_runtime_search_t  *s = data;
+    size_t             i;
+    const ElfW(Phdr)  *ph;
+    const ElfW(Addr)  *address = data;      /* of code, to find whose it is */
 
     for (i = 0; i < info->dlpi_phnum; i++) {
         ph = &info->dlpi_phdr[i];
 
         if (ph->p_type == PT_LOAD
-            && s->address - info->dlpi_addr - ph->p_vaddr < ph->p_memsz)
+            && *address - info->dlpi_addr - ph->p_vaddr < ph->p_memsz)
         {
-            s->base = info->dlpi_addr;
             return gsgi_runtime_is_go(info) ? 1 : -1;
         }
     }
@@ -153,8 +154,8 @@ gsgi_runtime_has(struct dl_phdr_info *info, size_t size, void *data)
 static int
 gsgi_runtime_note(const struct sigaction *sa)
 {
-    uint32_t               i;
-    gsgi_runtime_search_t  s;
+    uint32_t    i;
+    ElfW(Addr)  address;
 
     if (!(sa->sa_flags & SA_SIGINFO)
         || sa->sa_sigaction == gsgi_runtime_signal)
@@ -168,13 +169,14 @@ gsgi_runtime_note(const struct sigaction *sa)
         }
     }
 
-    s.address = (ElfW(Addr)) sa->sa_sigaction;
+    address = (ElfW(Addr)) sa->sa_sigaction;
 
-    if (i == GSGI_RUNTIMES || dl_iterate_phdr(gsgi_runtime_has, &s) != 1) {
+    if (i == GSGI_RUNTIMES
+        || dl_iterate_phdr(gsgi_runtime_has, &address) != 1)
+    {
         return 0;
     }
 
-    gsgi_runtime_bases[i] = s.base;
     gsgi_runtime_handlers[i] = sa->sa_sigaction;
     __atomic_store_n(&gsgi_runtime_nhandlers, i + 1, __ATOMIC_SEQ_CST);
 
@@ -249,85 +251,72 @@ gsgi_runtime_signal(int signo, siginfo_t *info, void *context)
 }
 
 
+/* Who has had SIGURG shows only as long as nobody else has taken it. */
+
 static void
-gsgi_runtime_nap(void)
-{
-    struct timespec  nap = { 0, GSGI_RUNTIME_NAP };
-
-    nanosleep(&nap, NULL);
-}
-
-
-static int
-gsgi_runtime_noted(ElfW(Addr) base)
-{
-    uint32_t  i;
-
-    for (i = 0; i < gsgi_runtime_nhandlers; i++) {
-        if (gsgi_runtime_bases[i] == base) {
-            return 1;
-        }
-    }
-
-    return 0;
-}
-
-
-/* A runtime that has been loaded and has not had SIGURG yet, ours or not. */
-
-static int
-gsgi_runtime_starts(struct dl_phdr_info *info, size_t size, void *ours)
-{
-    if ((info->dlpi_addr == gsgi_library_base()) != *(int *) ours) {
-        return 0;
-    }
-
-    return gsgi_runtime_is_go(info) && !gsgi_runtime_noted(info->dlpi_addr);
-}
-
-
-static int
-gsgi_runtimes_start(int ours)
+gsgi_runtime_look(void)
 {
     struct sigaction  sa;
+
+    pthread_mutex_lock(&gsgi_runtime_lock);
 
     if (sigaction(SIGURG, NULL, &sa) == 0) {
         (void) gsgi_runtime_note(&sa);
     }
 
-    return dl_iterate_phdr(gsgi_runtime_starts, &ours);
+    pthread_mutex_unlock(&gsgi_runtime_lock);
 }
 
-
-/* Who has had SIGURG shows only as long as nobody else has taken it. */
 
 static void
-gsgi_runtime_await(int ours)
+gsgi_runtime_nothing(void)
 {
-    int  i, starting;
-
-    for (i = 0; i < GSGI_RUNTIME_NAPS; i++) {
-        pthread_mutex_lock(&gsgi_runtime_lock);
-        starting = gsgi_runtimes_start(ours);
-        pthread_mutex_unlock(&gsgi_runtime_lock);
-
-        if (!starting) {
-            return;
-        }
-
-        gsgi_runtime_nap();
-    }
+    /* void */
 }
 
 
-/* Runtimes start in threads of their own: they do it one after the other. */
+static gsgi_runtime_nothing_pt
+gsgi_runtime_resolve(void)
+{
+    gsgi_runtime_start_pt  start;
+
+    start = __atomic_exchange_n(&gsgi_runtime_start, NULL, __ATOMIC_SEQ_CST);
+
+    if (start) {
+        gsgi_runtime_look();
+        start(gsgi_runtime_data);
+        gsgi_runtime_look();
+    }
+
+    return gsgi_runtime_nothing;
+}
+
+
+/*
+ * A runtime takes SIGURG in a constructor.  dlopen calls these with the lock
+ * of the dynamic linker held, so that two libraries never do it at once; but
+ * ours are called by hand.  dlsym holds that lock, too, while it calls the
+ * resolver of an indirect function: this one calls our constructors.
+ */
 
 void
 gsgi_runtimes_join(gsgi_runtime_start_pt start, void *data)
 {
-    gsgi_runtime_await(0);
-    start(data);
-    gsgi_runtime_await(1);
+    Dl_info           info;
+    struct link_map  *map;
+
+    gsgi_runtime_data = data;
+    __atomic_store_n(&gsgi_runtime_start, start, __ATOMIC_SEQ_CST);
+
+    if (dladdr1(&gsgi_runtime_start, &info, (void **) &map, RTLD_DL_LINKMAP)
+        != 0)
+    {
+        (void) dlsym(map, "gsgi_runtime_locked");
+    }
+
+    /* where there are no such functions, or ours was not exported */
+
+    (void) gsgi_runtime_resolve();
 
     gsgi_runtimes_share();
 }

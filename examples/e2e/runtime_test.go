@@ -1,14 +1,40 @@
 package e2e
 
 import (
+	"debug/elf"
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/gsgi/gsgi/examples/internal/testserver"
 )
+
+// TestModulesHaveTheLinkersLock: what starts our runtime with the lock of the
+// dynamic linker held is an indirect function that both modules must export.
+func TestModulesHaveTheLinkersLock(t *testing.T) {
+	const indirect = 10 // STT_GNU_IFUNC
+	nginxModule, apacheModule, err := testserver.Modules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, module := range []string{nginxModule, apacheModule} {
+		f, err := elf.Open(module)
+		if err != nil {
+			t.Fatal(err)
+		}
+		symbols, err := f.DynamicSymbols()
+		assert.NoError(t, err)
+		assert.True(t, slices.ContainsFunc(symbols, func(s elf.Symbol) bool {
+			return s.Name == "gsgi_runtime_locked" && elf.ST_TYPE(s.Info) == indirect
+		}), module)
+		f.Close()
+	}
+}
 
 // TestSecondRuntime has another module load a Go library of its own into the
 // worker. Both runtimes must go on stopping their goroutines, without which a

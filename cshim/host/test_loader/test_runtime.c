@@ -11,6 +11,8 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -240,6 +242,54 @@ test_runtime_busy(void)
 }
 
 
+static int
+test_runtime_begun(void)
+{
+    struct sigaction  sa;
+
+    return sigaction(SIGURG, NULL, &sa) == 0 && sa.sa_handler != SIG_DFL;
+}
+
+
+/* It comes while ours has SIGURG and goes on with its constructors. */
+
+static void
+test_runtime_meet_child(void)
+{
+    char          err[GSGI_ERR_MAX];
+    uint64_t      end;
+    test_spin_pt  spin;
+
+    test_b = test_bridge();
+    check_int(gsgi_child_app_start(&test_app, test_b, test_how, 0, err,
+                                   sizeof(err)), GSGI_OK);
+
+    for (end = test_now() + TEST_READY;
+         !test_runtime_begun() && test_now() < end;
+         /* void */)
+    {
+        sched_yield();
+    }
+
+    spin = test_runtime_load_other("other.so");
+    check(test_wait_state(test_b, GSGI_APP_READY, TEST_READY));
+    test_sleep(50);                 /* it has returned from its start */
+
+    test_runtime_warned("/other.so\"");
+    test_runtime_both(spin);
+}
+
+
+static void
+test_runtime_meet(void)
+{
+    char  *extra[] = { (char *) "APP_CONSTRUCT=slow", NULL };
+
+    test_how = test_launch("app.so", "spin", extra);
+    check_int(test_fork(test_runtime_meet_child), 0);
+}
+
+
 static void
 test_runtime_three_child(void)
 {
@@ -270,6 +320,7 @@ const test_t  test_runtime[] = {
     { "runtime: another one before ours", test_runtime_before },
     { "runtime: another one after ours", test_runtime_after },
     { "runtime: other libraries at the same time", test_runtime_busy },
+    { "runtime: another one in the same instant", test_runtime_meet },
     { "runtime: two more", test_runtime_three },
     { NULL, NULL }
 };
