@@ -27,10 +27,18 @@ const (
 const (
 	Stay        = C.DRV_ABORT_NEVER
 	LeaveAtOnce = C.DRV_ABORT_SUBMIT
-	LeaveAtHead = C.DRV_ABORT_HEAD
+	LeaveAtHead = C.DRV_ABORT_HEAD // or at the upgrade
 	LeaveAtRead = C.DRV_ABORT_READ
 	LeaveAfter  = C.DRV_ABORT_BYTES // Amount bytes of the response
 	LeaveInTime = C.DRV_ABORT_TIME  // Amount microseconds
+	LeaveTaken  = C.DRV_ABORT_TAKEN // Amount microseconds after the upgrade
+)
+
+// When the client of an upgraded connection ends what it sends.
+const (
+	CloseSent  = C.DRV_CLOSE_SENT // when all is sent
+	CloseAtEnd = C.DRV_CLOSE_END  // and the application has ended its side
+	CloseNever = C.DRV_CLOSE_NEVER
 )
 
 // Server is a host in C.
@@ -58,6 +66,9 @@ type Request struct {
 	Flags   uint32
 	Leave   int
 	Amount  uint64
+	Conn    []byte // what the client sends when its connection was taken over
+	Close   int
+	Pace    int // bytes of the response that the client takes in a millisecond; 0: all
 }
 
 // Response is what the server has got.
@@ -69,6 +80,7 @@ type Response struct {
 	Events   uint32
 	Interim  int
 	Files    int
+	Held     uint64 // most bytes that the client had not taken
 	Header   string // "Name: value\n" for each
 	Trailers string
 	Body     []byte
@@ -126,6 +138,7 @@ func (s *Server) Do(req *Request) *Response {
 		Events:   uint32(job.events),
 		Interim:  int(job.interim),
 		Files:    int(job.files),
+		Held:     uint64(job.held),
 		Header:   string(goBytes(job.head, job.head_len)),
 		Trailers: string(goBytes(job.trailers, job.trailers_len)),
 		Body:     goBytes(job.out, job.out_len),
@@ -141,22 +154,28 @@ func length(job *C.drv_job_t) int64 {
 
 func goBytes(p *C.char, n C.size_t) []byte { return C.GoBytes(unsafe.Pointer(p), C.int(n)) }
 
+func cBytes(p []byte) (unsafe.Pointer, C.size_t) {
+	if len(p) == 0 {
+		return nil, 0
+	}
+	return C.CBytes(p), C.size_t(len(p))
+}
+
 // newJob copies a request; drv_job_free frees it.
 func newJob(req *Request) *C.drv_job_t {
 	job := (*C.drv_job_t)(C.calloc(1, C.sizeof_drv_job_t))
 	job.target = C.CString(req.Target)
 	job.nfill, job.fill_len = C.uint32_t(req.Fill), C.uint32_t(req.FillLen)
-	if len(req.Body) > 0 {
-		job.body = C.CBytes(req.Body)
-	}
-	job.body_len = C.size_t(len(req.Body))
+	job.body, job.body_len = cBytes(req.Body)
+	job.conn, job.conn_len = cBytes(req.Conn)
 	job.body_how, job.body_fd = C.uint32_t(req.How), C.int(req.FD)
 	job.piece = C.uint32_t(req.Piece)
 	if req.Piece == 0 {
-		job.piece = C.uint32_t(len(req.Body))
+		job.piece = C.uint32_t(max(len(req.Body), len(req.Conn)))
 	}
 	job.credit, job.flags = C.uint32_t(req.Credit), C.uint32_t(req.Flags)
 	job.abort_at, job.abort_after = C.uint32_t(req.Leave), C.uint64_t(req.Amount)
+	job.close_at, job.pace = C.uint32_t(req.Close), C.uint32_t(req.Pace)
 	return job
 }
 

@@ -311,7 +311,6 @@ func TestAbortsAtRandomMoments(t *testing.T) {
 			}
 		})
 	})
-	settled(t, "goroutines", goroutines, 200)
 }
 
 // When all are in use, those who wait go on as others give back.

@@ -150,7 +150,7 @@ drv_loop_queue(drv_t *d)
 }
 
 
-/* Goes over all jobs: time, want of chunks, and ends.  Returns whether some
+/* Goes over all jobs: what time brings, and ends.  Returns whether some
  * want to be looked at again soon. */
 static int
 drv_loop_active(drv_t *d)
@@ -170,7 +170,7 @@ drv_loop_active(drv_t *d)
             continue;
         }
 
-        soon |= job->deadline || job->stalled;
+        soon |= drv_job_ticks(job);
         link = &job->next;
     }
 
@@ -297,8 +297,7 @@ drv_do_here(drv_t *d, drv_job_t *job)
 
     while (!drv_job_over(job)) {
         if (gsgi_slot_wait(d->bridge, job->slot, 20000, 1, d->bell,
-                           job->deadline || job->stalled ? 1 : 1000, &events,
-                           NULL)
+                           drv_job_ticks(job) ? 1 : 1000, &events, NULL)
             == GSGI_OK)
         {
             drv_job_news(d->bridge, job, events);

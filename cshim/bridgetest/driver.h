@@ -18,10 +18,17 @@
 /* drv_job_t.abort_at: when the client leaves */
 #define DRV_ABORT_NEVER   0
 #define DRV_ABORT_SUBMIT  1     /* at once */
-#define DRV_ABORT_HEAD    2     /* at the head of the response */
+#define DRV_ABORT_HEAD    2     /* at the head of the response, or upgrade */
 #define DRV_ABORT_READ    3     /* when the handler begins to read */
 #define DRV_ABORT_BYTES   4     /* after abort_after bytes of the response */
 #define DRV_ABORT_TIME    5     /* after abort_after microseconds */
+#define DRV_ABORT_TAKEN   6     /* ... from the upgrade on */
+
+/* drv_job_t.close_at: when the client of an upgraded connection ends what it
+ * sends */
+#define DRV_CLOSE_SENT    0     /* when all is sent */
+#define DRV_CLOSE_END     1     /* and the application has ended its side */
+#define DRV_CLOSE_NEVER   2
 
 typedef struct drv_s      drv_t;
 typedef struct drv_job_s  drv_job_t;
@@ -40,6 +47,12 @@ struct drv_job_s {
     uint32_t      flags;            /* GSGI_REQ_* */
     uint32_t      abort_at;
     uint64_t      abort_after;
+    void         *conn;             /* what the client sends on the connection
+                                       once it has been taken over */
+    size_t        conn_len;
+    uint32_t      close_at;
+    uint32_t      pace;             /* bytes of the response that the client
+                                       takes in a millisecond, 0: all */
 
     /* the response */
     int           aborted;
@@ -50,6 +63,7 @@ struct drv_job_s {
     uint32_t      events;           /* all that were seen */
     uint32_t      interim;          /* informational responses */
     uint32_t      files;            /* FILE chunks */
+    uint64_t      held;             /* most bytes that were not acknowledged */
     char         *head;             /* "Name: value\n" */
     size_t        head_len;
     char         *trailers;
@@ -63,9 +77,12 @@ struct drv_job_s {
     size_t        trailers_cap;
     size_t        out_cap;
     size_t        in_off;
+    uint64_t      in_base;          /* published before the upgrade */
     uint64_t      taken;            /* of the response's chunks */
+    uint64_t      owed;             /* ... and not acknowledged */
     uint64_t      deadline;
     int           reading;
+    int           upgraded;
     int           in_ended;
     int           stalled;          /* for want of a chunk */
     int           done;

@@ -112,6 +112,11 @@ drv_job_abort(gsgi_bridge_t *b, drv_job_t *job)
     }
 
     job->aborted = 1;
+
+    if (job->upgraded) {
+        gsgi_in_state(job->slot, GSGI_IN_BROKEN);
+    }
+
     gsgi_slot_tell(b, job->slot, GSGI_HOST_ABORT);
     gsgi_slot_release(b, job->slot, 0);
     job->slot = NULL;
@@ -162,6 +167,18 @@ drv_job_begin(gsgi_bridge_t *b, drv_job_t *job)
 }
 
 
+/* A client may keep an upgraded connection open. */
+static int
+drv_job_closes(drv_job_t *job)
+{
+    if (!job->upgraded || job->close_at == DRV_CLOSE_SENT) {
+        return 1;
+    }
+
+    return job->close_at == DRV_CLOSE_END && (job->events & GSGI_CQ_END);
+}
+
+
 /* Hands over as much of the body as there is room for. */
 static void
 drv_job_feed(gsgi_bridge_t *b, drv_job_t *job)
@@ -175,7 +192,7 @@ drv_job_feed(gsgi_bridge_t *b, drv_job_t *job)
     }
 
     while (job->in_off < job->body_len) {
-        room = gsgi_in_room(b, job->slot, job->in_off);
+        room = gsgi_in_room(b, job->slot, job->in_base + job->in_off);
 
         if (room == 0) {
             break;
@@ -195,7 +212,7 @@ drv_job_feed(gsgi_bridge_t *b, drv_job_t *job)
         job->in_off += n;
     }
 
-    if (job->in_off == job->body_len) {
+    if (job->in_off == job->body_len && drv_job_closes(job)) {
         job->in_ended = 1;
         gsgi_in_state(job->slot, GSGI_IN_END);
     }
@@ -250,6 +267,29 @@ drv_job_head(gsgi_bridge_t *b, drv_job_t *job)
 
     drv_append(&job->out, &job->out_len, &job->out_cap,
                gsgi_slot_data(slot) + slot->body_off, slot->body_len);
+}
+
+
+/* The connection is the application's: what it gets now is what the client
+ * sends on it. */
+static void
+drv_job_upgrade(gsgi_bridge_t *b, drv_job_t *job)
+{
+    job->in_base = gsgi_slot_upgraded(b, job->slot);
+    job->upgraded = 1;
+
+    free(job->body);
+    job->body = job->conn;
+    job->body_len = job->conn_len;
+    job->conn = NULL;
+
+    job->in_off = 0;
+    job->in_ended = 0;
+    job->reading = 1;
+
+    if (job->abort_at == DRV_ABORT_TAKEN) {
+        job->deadline = drv_now() + job->abort_after * 1000;
+    }
 }
 
 
@@ -311,6 +351,18 @@ drv_job_chunk(gsgi_bridge_t *b, drv_job_t *job, uint32_t index)
 
 
 static void
+drv_job_ack(gsgi_bridge_t *b, drv_job_t *job)
+{
+    uint64_t  n;
+
+    n = job->pace && job->owed > job->pace ? job->pace : job->owed;
+    job->owed -= n;
+
+    gsgi_out_ack(b, job->slot, n, job->taken);
+}
+
+
+static void
 drv_job_data(gsgi_bridge_t *b, drv_job_t *job)
 {
     uint64_t  n;
@@ -323,7 +375,12 @@ drv_job_data(gsgi_bridge_t *b, drv_job_t *job)
         gsgi_chunk_put(b, list - 1);
 
         job->taken += n;
-        gsgi_out_ack(b, job->slot, n, job->taken);
+        job->owed += n;
+        job->held = job->owed > job->held ? job->owed : job->held;
+
+        if (job->pace == 0) {
+            drv_job_ack(b, job);
+        }
     }
 }
 
@@ -334,7 +391,7 @@ drv_job_leaves(drv_job_t *job, uint32_t events)
     switch (job->abort_at) {
 
     case DRV_ABORT_HEAD:
-        return events & GSGI_CQ_HEAD;
+        return events & (GSGI_CQ_HEAD|GSGI_CQ_UPGRADE);
 
     case DRV_ABORT_READ:
         return events & GSGI_CQ_READ;
@@ -356,6 +413,10 @@ drv_job_news(gsgi_bridge_t *b, drv_job_t *job, uint32_t events)
         drv_job_head(b, job);
     }
 
+    if (events & GSGI_CQ_UPGRADE) {
+        drv_job_upgrade(b, job);
+    }
+
     drv_job_data(b, job);
 
     if (events & GSGI_CQ_RELEASE) {
@@ -373,7 +434,9 @@ drv_job_news(gsgi_bridge_t *b, drv_job_t *job, uint32_t events)
         job->reading = 1;
     }
 
-    if (job->reading && (events & (GSGI_CQ_READ | GSGI_CQ_CREDIT))) {
+    if (job->upgraded
+        || (job->reading && (events & (GSGI_CQ_READ | GSGI_CQ_CREDIT))))
+    {
         drv_job_feed(b, job);
     }
 }
@@ -391,9 +454,20 @@ drv_job_tick(gsgi_bridge_t *b, drv_job_t *job)
         return;
     }
 
+    if (job->owed) {
+        drv_job_ack(b, job);
+    }
+
     if (job->stalled) {
         drv_job_feed(b, job);
     }
+}
+
+
+int
+drv_job_ticks(drv_job_t *job)
+{
+    return job->deadline || job->stalled || job->owed;
 }
 
 
@@ -412,5 +486,6 @@ drv_job_free(drv_job_t *job)
     free(job->out);
     free(job->target);
     free(job->body);
+    free(job->conn);
     free(job);
 }

@@ -15,4 +15,7 @@ void drv_job_news(gsgi_bridge_t *b, drv_job_t *job, uint32_t events);
 void drv_job_tick(gsgi_bridge_t *b, drv_job_t *job);
 int drv_job_over(drv_job_t *job);
 
+/* Whether drv_job_tick has something to do without news. */
+int drv_job_ticks(drv_job_t *job);
+
 #endif /* GSGI_DRIVER_JOB_H */

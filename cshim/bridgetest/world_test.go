@@ -48,6 +48,8 @@ func serve(t testing.TB, conf Config, handler http.HandlerFunc) *Server {
 	require.NoError(t, g.Attach("8080", module.HTTP(handler, nil)))
 	r := s.Region()
 	require.Equal(t, bridge.AppReady, r.AppState.Load())
+	others := func() int { return goroutines() - int(r.Stats.Dispatchers.Load()) }
+	before := others() + 1 // where settled counts
 	t.Cleanup(func() {
 		left := func() [5]int64 {
 			return [5]int64{
@@ -57,6 +59,7 @@ func serve(t testing.TB, conf Config, handler http.HandlerFunc) *Server {
 		}
 		assert.Eventually(t, func() bool { return left() == [5]int64{} }, 10*time.Second, time.Millisecond)
 		assert.Zero(t, left(), "slots, chunks, requests in flight, abandoned, not released")
+		settled(t, "goroutines that take no requests", others, before)
 		g.Drain()
 		g.MainEnded("")
 		assert.True(t, g.Stop(10*time.Second), "the application has stopped")
@@ -66,7 +69,7 @@ func serve(t testing.TB, conf Config, handler http.HandlerFunc) *Server {
 }
 
 // settled waits for a count to come back to what it was.
-func settled(t *testing.T, what string, count func() int, most int) {
+func settled(t testing.TB, what string, count func() int, most int) {
 	t.Helper()
 	assert.Eventually(t, func() bool { return count() <= most }, 10*time.Second, 5*time.Millisecond, what)
 	if n := count(); n > most {
