@@ -273,6 +273,8 @@ gsgi_head_status(const void *data, size_t n)
 void
 gsgi_head_free(gsgi_bridge_t *b, gsgi_slot_t *slot)
 {
-    gsgi_chunk_drop(b, slot->head_chunk);
-    slot->head_chunk = 0;
+    if (slot->reserved1[GSGI_PRIV_HEAD]) {
+        gsgi_chunk_drop(b, slot->head_chunk);
+        slot->head_chunk = 0;
+    }
 }

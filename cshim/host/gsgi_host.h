@@ -311,6 +311,8 @@ int gsgi_head_next(gsgi_head_iter_t *it, gsgi_str_t *name_out,
 /* The same for the entries of a TRAILERS or INTERIM chunk. */
 int gsgi_head_chunk(gsgi_head_iter_t *it, gsgi_bridge_t *b, uint32_t index);
 
+/* Before GSGI_CQ_HEAD has been taken they are the library's, which may be
+ * writing them, and nothing is freed: the slot's end does that. */
 void gsgi_head_free(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
 /* The status in the first bytes of a connection that was taken over, 0 when

@@ -130,7 +130,7 @@ gsgi_slot_free(gsgi_bridge_t *b, gsgi_slot_t *slot)
     gsgi_chunk_drop(b, gsgi_swap(&slot->in_list, 0));
     gsgi_chunk_drop(b, gsgi_swap(&slot->out_list, 0));
     gsgi_chunk_drop(b, (uint32_t) slot->reserved1[GSGI_PRIV_EARLY]);
-    gsgi_head_free(b, slot);
+    gsgi_chunk_drop(b, slot->head_chunk);
 
     if (gsgi_swap(&slot->counted, 0)) {
         gsgi_sub(&r->in_flight, 1);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "../gsgi_bridge.h"
 #include "test.h"
 
 
@@ -23,6 +24,7 @@ begin(void)
 static void
 end(void)
 {
+    slot->reserved1[GSGI_PRIV_HEAD] = 1;
     gsgi_head_free(bridge, slot);
     CHECK(slot->head_chunk == 0);
     gsgi_slot_put(bridge, slot);
@@ -370,9 +372,35 @@ trailers_of_the_request(void)
 }
 
 
+/* The client leaves while the library still writes the second chunk. */
+static void
+head_is_the_librarys_until_it_rings(void)
+{
+    uint32_t  first, second;
+
+    begin();
+
+    first = head_chunk(GSGI_CHUNK_HEAD);
+    slot->head_chunk = first + 1;
+    gsgi_head_free(bridge, slot);
+    CHECK(slot->head_chunk == first + 1);
+    CHECK(test_chunks_used(bridge) == 1);
+
+    second = head_chunk(GSGI_CHUNK_HEAD);
+    gsgi_chunk_head(bridge, first)->next = second + 1;
+    CHECK(test_chunks_used(bridge) == 2);
+
+    gsgi_slot_free(bridge, slot);
+    CHECK(test_chunks_used(bridge) == 0);
+    test_done(bridge);
+}
+
+
 const test_t  head_tests[] = {
     { "head_in_the_slot", head_in_the_slot },
     { "head_in_chunks", head_in_chunks },
+    { "head_is_the_librarys_until_it_rings",
+      head_is_the_librarys_until_it_rings },
     { "trailers_and_interim_heads", trailers_and_interim_heads },
     { "trailers_of_the_request", trailers_of_the_request },
     { "status_of_raw_bytes", status_of_raw_bytes },

@@ -33,7 +33,7 @@ hear(void *data, uint32_t pid, const gsgi_log_t *rec, const char *text)
 }
 
 
-/* A worker that says so many lines and ends while its host writes the second. */
+/* A worker that ends while its host writes the second of so many lines. */
 static gsgi_bridge_t *
 live(gsgi_board_t *board, int lines, int leave)
 {
