@@ -541,3 +541,36 @@ func TestMalformedBlockIs500(t *testing.T) {
 	assert.False(t, resp.Complete)
 	assert.True(t, w.logged("malformed request block"))
 }
+
+// TestHeadWaitsForChunks: a head that needs chunks when there is none waits
+// for them, whether the handler sends it or has returned.
+func TestHeadWaitsForChunks(t *testing.T) {
+	for _, flush := range []bool{true, false} {
+		run := make(chan struct{})
+		w := serveConf(t, fakehost.Config{Chunks: 4}, HTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 5000))
+			<-run
+			io.WriteString(w, "hello")
+			if flush {
+				w.(http.Flusher).Flush()
+			}
+		}), nil))
+		c, err := w.Submit(&fakehost.Request{Method: "GET", Target: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var held []uint32
+		for i, ok := w.g.b.GetChunk(); ok; i, ok = w.g.b.GetChunk() {
+			held = append(held, i)
+		}
+		close(run)
+		time.Sleep(50 * time.Millisecond)
+		for _, i := range held {
+			w.g.b.PutChunk(i)
+		}
+		resp, err := c.Wait()
+		if err != nil || resp.Status != http.StatusOK || !resp.Complete || string(resp.Body) != "hello" {
+			t.Errorf("flush %v: %v, status %d, complete %v, body %q", flush, err, resp.Status, resp.Complete, resp.Body)
+		}
+	}
+}

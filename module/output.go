@@ -143,10 +143,11 @@ func (o *output) expired() bool {
 	return o.late
 }
 
-// stop is why a writer does not wait any longer.
+// stop is why a writer does not wait any longer. What finish sends for a
+// handler that has returned is waited for as what the handler sends itself.
 func (o *output) stop() error {
 	switch {
-	case o.x.over.Load():
+	case o.x.over.Load() && (o.raw || !o.closed):
 		return ErrOver
 	case o.x.gone():
 		return ErrGone
