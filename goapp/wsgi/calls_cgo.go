@@ -109,13 +109,10 @@ func (j *job) finish(cut bool) {
 }
 
 //export gsgi_go_read
-func gsgi_go_read(c *C.gsgi_job_t, p *C.char, n C.size_t) C.long {
-	j := jobs.of(c)
-	var body io.Reader
-	if j.r != nil {
-		body = j.r.env.Input()
-	} else {
-		body = j.x.Body()
+func gsgi_go_read(_ *C.gsgi_job_t, id C.uint64_t, p *C.char, n C.size_t) C.long {
+	body := jobs.body(id)
+	if body == nil {
+		return C.GSGI_READ_GONE
 	}
 	for {
 		m, err := body.Read(bytes(p, n))

@@ -45,17 +45,16 @@ static void
 push(gsgi_job_t *job)
 {
     static const uint64_t one = 1;
+    gsgi_job_t *top = __atomic_load_n(&done, __ATOMIC_RELAXED);
     ssize_t n;
 
-    job->next = __atomic_load_n(&done, __ATOMIC_RELAXED);
+    do {
+        job->next = top;
+    } while (!__atomic_compare_exchange_n(&done, &top, job, 0,
+                                          __ATOMIC_SEQ_CST,
+                                          __ATOMIC_RELAXED));
 
-    while (!__atomic_compare_exchange_n(&done, &job->next, job, 0,
-                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-    {
-        /* job->next is the new top */
-    }
-
-    if (job->next) {
+    if (top) {
         return;
     }
 

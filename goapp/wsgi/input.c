@@ -14,12 +14,14 @@ typedef struct {
     size_t       end;
     char        *own;
     unsigned     eof;
+    unsigned     busy;              /* a thread waits for Go */
+    unsigned     drained;           /* the job is Go's, nothing was left */
 } input_t;
 
 static int
 over(input_t *in)
 {
-    if (!in->job) {
+    if (!in->job && !in->drained) {
         PyErr_SetString(PyExc_ValueError, "the request is over");
         return 1;
     }
@@ -50,20 +52,39 @@ read_error(long rc)
     return -1;
 }
 
-/* Reads into p.  The number of bytes, 0 at the end, -1 with an exception. */
+/*
+ * Reads into p.  The number of bytes, 0 at the end, -1 with an exception.
+ * Threads of the application's own may read, too, and the request may end
+ * under them.
+ */
 static long
 fetch(input_t *in, char *p, size_t len)
 {
     PyThreadState *state;
+    gsgi_job_t *job = in->job;
+    uint64_t id;
     long n;
 
     if (in->eof) {
         return 0;
     }
 
+    if (in->busy) {
+        PyErr_SetString(PyExc_RuntimeError, "another thread is reading");
+        return -1;
+    }
+
+    id = job->id;
+    in->busy = 1;
     state = PyEval_SaveThread();
-    n = gsgi_go_read(in->job, p, len);
+    n = gsgi_go_read(job, id, p, len);
     PyEval_RestoreThread(state);
+    in->busy = 0;
+
+    if (!in->job) {
+        (void) over(in);
+        return -1;
+    }
 
     if (n < 0) {
         return read_error(n);
@@ -368,22 +389,25 @@ gsgi_input_new(gsgi_job_t *job)
         in->pos = 0;
         in->end = job->body_len;
         in->own = NULL;
+        in->busy = in->drained = 0;
         in->eof = (job->flags & GSGI_JOB_WHOLE) != 0;
     }
 
     return (PyObject *) in;
 }
 
-/* The request is over, and its memory with it. */
+/*
+ * The request is over, and its memory with it.  What has been read to its end
+ * stays so for as long as the application runs, that is to the second call.
+ */
 void
 gsgi_input_end(PyObject *self)
 {
     input_t *in = (input_t *) self;
 
+    in->drained = in->job && in->eof && in->pos == in->end;
     in->job = NULL;
     in->buf = NULL;
     in->pos = in->end = 0;
     in->eof = 1;
-    free(in->own);
-    in->own = NULL;
 }

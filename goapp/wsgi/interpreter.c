@@ -304,7 +304,8 @@ interrupt(gsgi_thread_t *t)
     p = text ? PyUnicode_AsUTF8AndSize(text, &len) : NULL;
 
     if (p) {
-        gsgi_go_log(t->job, GSGI_LOG_WARN, (char *) p, (size_t) len);
+        gsgi_go_log(t->job && t->job->id + 1 == wanted ? t->job : NULL,
+                    GSGI_LOG_WARN, (char *) p, (size_t) len);
     } else {
         PyErr_Clear();
     }

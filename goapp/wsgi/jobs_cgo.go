@@ -6,6 +6,7 @@ package wsgi
 import "C"
 
 import (
+	"io"
 	"sync"
 	"unsafe"
 
@@ -65,6 +66,21 @@ func (t *table) of(c *C.gsgi_job_t) *job {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return t.all[uint64(c.id)&(1<<indexBits-1)]
+}
+
+// body is the request body of use id of a job, nil when that has ended: also a
+// thread that the application has started may read.
+func (t *table) body(id C.uint64_t) io.Reader {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	j := t.all[uint64(id)&(1<<indexBits-1)]
+	switch {
+	case j.c.id != id:
+		return nil
+	case j.r != nil:
+		return j.r.env.Input()
+	}
+	return j.x.Body()
 }
 
 // late says whether the request of a job has timed out.

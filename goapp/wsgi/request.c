@@ -7,7 +7,7 @@
 
 #include <structmember.h>
 
-/* an answer up to this size lies in the slot and never waits */
+/* with its head, an answer up to this size lies in the slot and never waits */
 #define SMALL  2000
 
 static PyObject *key_input, *key_errors, *key_hints;
@@ -62,7 +62,7 @@ gsgi_request_send(gsgi_request_t *req, int how)
         }
     }
 
-    if (!(how & (GSGI_SEND_FILE | GSGI_SEND_FLUSH))
+    if ((how & GSGI_SEND_HEAD) && !(how & (GSGI_SEND_FILE | GSGI_SEND_FLUSH))
         && job->head_len + job->block_len <= SMALL)
     {
         rc = gsgi_go_send(job, how);
@@ -200,6 +200,20 @@ gsgi_request_block(gsgi_request_t *req, PyObject *block, int last)
     return 0;
 }
 
+/* The request's thread alone sends: it may end the request meanwhile. */
+static int
+is_other_thread(gsgi_request_t *req)
+{
+    if (gsgi_self && gsgi_self->job == req->job) {
+        return 0;
+    }
+
+    PyErr_SetString(PyExc_RuntimeError, "only the thread that the application "
+                    "was called on may send");
+
+    return 1;
+}
+
 static PyObject *
 write_block(PyObject *self, PyObject *block)
 {
@@ -208,6 +222,10 @@ write_block(PyObject *self, PyObject *block)
     if (!req->job || req->finished) {
         PyErr_SetString(PyExc_RuntimeError, "write was called after the end "
                         "of the request");
+        return NULL;
+    }
+
+    if (is_other_thread(req)) {
         return NULL;
     }
 
@@ -258,12 +276,6 @@ raise_again(PyObject *exc)
 static int
 may_start(gsgi_request_t *req, PyObject *exc)
 {
-    if (!req->job || req->finished) {
-        PyErr_SetString(PyExc_RuntimeError, "start_response was called after "
-                        "the end of the request");
-        return 0;
-    }
-
     if (exc != Py_None && (!PyTuple_Check(exc) || PyTuple_GET_SIZE(exc) != 3
                            || !PyExceptionClass_Check(PyTuple_GET_ITEM(exc,
                                                                        0))))
@@ -273,14 +285,20 @@ may_start(gsgi_request_t *req, PyObject *exc)
         return 0;
     }
 
-    if (exc == Py_None && req->called) {
-        PyErr_SetString(PyExc_RuntimeError, "start_response was called a "
-                        "second time without exc_info");
+    if (exc != Py_None && req->committed) {
+        raise_again(exc);
         return 0;
     }
 
-    if (exc != Py_None && req->committed) {
-        raise_again(exc);
+    if (!req->job || req->finished) {
+        PyErr_SetString(PyExc_RuntimeError, "start_response was called after "
+                        "the end of the request");
+        return 0;
+    }
+
+    if (exc == Py_None && req->called) {
+        PyErr_SetString(PyExc_RuntimeError, "start_response was called a "
+                        "second time without exc_info");
         return 0;
     }
 
@@ -324,6 +342,7 @@ static PyObject *
 early_hints(PyObject *self, PyObject *headers)
 {
     gsgi_request_t *req = (gsgi_request_t *) self;
+    PyThreadState *state;
     int64_t length;
 
     if (!req->job || req->finished || req->started) {
@@ -332,12 +351,14 @@ early_hints(PyObject *self, PyObject *headers)
         return NULL;
     }
 
-    if (gsgi_headers_pack(req->job, headers, &length)) {
+    if (is_other_thread(req) || gsgi_headers_pack(req->job, headers, &length)) {
         return NULL;
     }
 
     req->job->status = 103;
+    state = PyEval_SaveThread();
     gsgi_go_interim(req->job);
+    PyEval_RestoreThread(state);
     req->job->status = 0;
 
     Py_RETURN_NONE;
@@ -568,6 +589,9 @@ serve(gsgi_request_t *req)
     }
 
     finish(req);
+    if (input) {
+        gsgi_input_end(input);
+    }
     req->input = req->log = NULL;
     Py_XDECREF(log);
     Py_XDECREF(input);

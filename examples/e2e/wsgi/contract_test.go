@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
@@ -219,6 +220,66 @@ func TestLate(t *testing.T) {
 		s.says("RuntimeError: fails after the answer")
 		balanced(s)
 	})
+}
+
+// TestAfterLast: the rest of an application whose answer is complete by its
+// length finds PEP 3333 as before.
+func TestAfterLast(t *testing.T) {
+	each(t, contract, func(t *testing.T, s *server) {
+		s.want("/after_last", 200, "done")
+		s.wait("the application's end", 5*time.Second, func() bool {
+			return fmt.Sprint(facts(t, s.get("/state"))["said"]) == `[b'' KeyError('of the application')]`
+		})
+	})
+}
+
+// TestOtherThreads: what the application's own threads do with a request
+// cannot hurt it, nor what comes after it.
+func TestOtherThreads(t *testing.T) {
+	each(t, contract, func(t *testing.T, s *server) {
+		s.want("/writes_elsewhere", 200, "RuntimeError: only the thread that the application was called on may send")
+		pid := facts(t, s.get("/process"))["pid"]
+		const uploads = 40
+		for range uploads {
+			s.leave("/unbuffered/left_reader")
+		}
+		s.wait("the readers' end", 20*time.Second, func() bool {
+			readers, _ := facts(t, s.get("/state"))["readers"].([]any)
+			return len(readers) == uploads
+		})
+		if now := facts(t, s.get("/process"))["pid"]; now != pid {
+			t.Errorf("process %v is now %v", pid, now)
+		}
+	})
+}
+
+// leave sends a part of a body, waits for the answer and goes away.
+func (s *server) leave(path string) {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000000\r\n\r\n", path)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 100))
+		answered <- err
+	}()
+	line := []byte(strings.Repeat("line\n", 4000))
+	for {
+		select {
+		case err := <-answered:
+			if err != nil {
+				s.t.Errorf("%s: %v", path, err)
+			}
+			return
+		default:
+			_, _ = conn.Write(line)
+		}
+	}
 }
 
 // balanced checks that every body that was opened has been closed.

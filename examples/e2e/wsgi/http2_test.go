@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 const nginxTLS = `
@@ -26,6 +28,7 @@ const nginxTLS = `
 		ssl_certificate @SHARE@/cert.pem;
 		ssl_certificate_key @SHARE@/cert.pem;
 		location / { gsgi_pass site; }
+		location /tight/ { gsgi_pass site; gsgi_script_name /tight; gsgi_buffering off; gsgi_buffer 16k; }
 		location /unbuffered/ { gsgi_pass site; gsgi_script_name /unbuffered; gsgi_request_buffering off; gsgi_buffering off; }
 	}
 `
@@ -109,8 +112,46 @@ func TestHTTP2(t *testing.T) {
 			}
 		}
 		streams(t, s, client, url)
+		if kind == nginx {
+			noWindow(t, addr, "/tight/two_blocks")
+			asked := time.Now()
+			s.want("/hello", 200, "Hello, world\n")
+			if waited := time.Since(asked); waited > 20*time.Second {
+				t.Errorf("another client waits %v for one that takes nothing", waited)
+			}
+		}
 		balanced(s)
 	})
+}
+
+// noWindow asks for a page by a connection whose streams may get nothing.
+func noWindow(t *testing.T, addr, path string) {
+	t.Helper()
+	conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	const settings, initialWindow, headers, endOfStreamAndHeaders = 4, 4, 1, 5
+	out := []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+	frame := func(kind, flags, stream byte, payload []byte) {
+		out = append(out, 0, byte(len(payload)>>8), byte(len(payload)), kind, flags, 0, 0, 0, stream)
+		out = append(out, payload...)
+	}
+	frame(settings, 0, 0, []byte{0, initialWindow, 0, 0, 0, 0})
+	var block []byte
+	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":path", path}, {":authority", "localhost"}} {
+		block = append(block, 0, byte(len(f[0])))
+		block = append(append(block, f[0]...), byte(len(f[1])))
+		block = append(block, f[1]...)
+	}
+	for stream := byte(1); stream <= 3; stream += 2 { // fewer than threads
+		frame(headers, endOfStreamAndHeaders, stream, block)
+	}
+	if _, err := conn.Write(out); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(300 * time.Millisecond)
 }
 
 // fetch has a request answered through another address, in HTTP/2.

@@ -385,6 +385,65 @@ def late(env, start):
     return Body(blocks())
 
 
+def after_last(env, start):
+    """What can be asked when the answer is complete by its length."""
+    start("200 OK", PLAIN + [("Content-Length", "4")])
+
+    def blocks():
+        yield b"done"
+        said = [repr(env["wsgi.input"].read())]
+        try:
+            raise KeyError("of the application")
+        except KeyError:
+            try:
+                start("500 Oops", [], sys.exc_info())
+            except Exception as e:
+                said.append(repr(e))
+        STATE["said"] = said
+    return Body(blocks())
+
+
+def left_reader(env, start):
+    """A thread that reads the body, also when the request is over."""
+    data = env["wsgi.input"]
+
+    def read():
+        try:
+            while data.readline(5000):
+                pass
+            said = "the end"
+        except Exception as e:
+            said = type(e).__name__
+        STATE.setdefault("readers", []).append(said)
+    threading.Thread(target=read).start()
+    time.sleep(0.01)
+    try:
+        data.read(100)
+    except RuntimeError:
+        pass
+    return text(start, "200 OK", b"left")
+
+
+def writes_elsewhere(env, start):
+    said = []
+    write = start("200 OK", list(PLAIN))
+
+    def use():
+        try:
+            write(b"x")
+        except Exception as e:
+            said.append("%s: %s" % (type(e).__name__, e))
+    t = threading.Thread(target=use)
+    t.start()
+    t.join()
+    return [said[0].encode()]
+
+
+def two_blocks(env, start):
+    start("200 OK", PLAIN + [("Content-Length", "16400")])
+    return iter([b"1" * 16300, b"2" * 100])
+
+
 def violate(status="200 OK", headers=None, body=(b"x",), again=False):
     def app(env, start):
         start(status, list(PLAIN) if headers is None else headers)
@@ -401,7 +460,8 @@ PAGES = {
         unwrapped, big_file, big, hints, many, large_list, nothing,
         unmodified, cookies, sleep, spin, stuck, hold, traced, forever, write_forever,
         state, local, background, child, kept, use_kept, fails, fails_late, exits,
-        close_fails, late)
+        close_fails, late, after_last, left_reader, writes_elsewhere,
+        two_blocks)
 }
 
 PAGES.update({
