@@ -264,7 +264,7 @@ func (s *soak) compare(t *testing.T) {
 	}
 	s.a.wrong = slices.DeleteFunc(s.a.wrong, func(w mishap) bool {
 		_, taken := logged[w.id]
-		return !taken && errors.Is(w.err, syscall.ECONNRESET)
+		return !taken && (errors.Is(w.err, syscall.ECONNRESET) || errors.Is(w.err, net.ErrClosed))
 	})
 	missing, other := 0, 0
 	for id, status := range s.a.statuses {
