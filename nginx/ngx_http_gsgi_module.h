@@ -158,6 +158,7 @@ typedef struct {
 
     uint32_t                    state;
     uint32_t                    armed;         /* a wake-up that is owed */
+    uint32_t                    submitted;     /* in this turn */
     ngx_uint_t                  nactive;       /* requests with a slot */
     ngx_queue_t                 waiting;       /* requests without a slot */
     ngx_uint_t                  nwaiting;
@@ -189,6 +190,7 @@ typedef struct {
     unsigned                    told:1;
     unsigned                    forced:1;
     unsigned                    replaced:1;
+    unsigned                    one_cpu:1;
 } ngx_http_gsgi_worker_t;
 
 

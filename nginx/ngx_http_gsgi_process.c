@@ -35,6 +35,8 @@ static ngx_int_t ngx_http_gsgi_wrap_listening(ngx_cycle_t *cycle,
 static void ngx_http_gsgi_accept(ngx_connection_t *c);
 static uint32_t ngx_http_gsgi_procs(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf);
+static ngx_int_t ngx_http_gsgi_cpus(void);
+static void ngx_http_gsgi_yield(ngx_http_gsgi_worker_t *w);
 
 static void ngx_http_gsgi_load_app(ngx_http_gsgi_worker_t *w);
 static void ngx_http_gsgi_wake(ngx_http_gsgi_worker_t *w);
@@ -269,6 +271,8 @@ ngx_http_gsgi_start(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
                                ? (uint32_t) ngx_worker : 0;
     gmcf->launch.conf.procs = ngx_http_gsgi_procs(cycle, gmcf);
 
+    w->one_cpu = (ngx_http_gsgi_cpus() == 1);
+
     ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
                   "gsgi \"%V\": loading \"%s\", build id \"%s\"",
                   &gmcf->name, gmcf->image.path, gmcf->image.build_id);
@@ -432,8 +436,7 @@ ngx_http_gsgi_accept(ngx_connection_t *c)
 static uint32_t
 ngx_http_gsgi_procs(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf)
 {
-    cpu_set_t         set;
-    ngx_int_t         procs, cpus;
+    ngx_int_t         procs;
     ngx_str_t        *env;
     ngx_uint_t        i;
     ngx_core_conf_t  *ccf;
@@ -455,14 +458,22 @@ ngx_http_gsgi_procs(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf)
     procs = ngx_ncpu / ngx_max(ccf->worker_processes, 1);
     procs = ngx_max(procs, 2);
 
+    return (uint32_t) ngx_min(procs, ngx_http_gsgi_cpus());
+}
+
+
+static ngx_int_t
+ngx_http_gsgi_cpus(void)
+{
+    cpu_set_t  set;
+
     CPU_ZERO(&set);
 
-    if (sched_getaffinity(0, sizeof(cpu_set_t), &set) == 0) {
-        cpus = CPU_COUNT(&set);
-        procs = ngx_min(procs, cpus);
+    if (sched_getaffinity(0, sizeof(cpu_set_t), &set) == -1) {
+        return ngx_ncpu;
     }
 
-    return (uint32_t) procs;
+    return CPU_COUNT(&set);
 }
 
 
@@ -515,6 +526,24 @@ ngx_http_gsgi_wake(ngx_http_gsgi_worker_t *w)
 }
 
 
+/*
+ * On the only processor the library runs when this thread does not.  Now it
+ * need not tell of each answer, and all are sent in one turn.  But a handler
+ * that does not end keeps the processor for its time slice, so it is not done
+ * while there are requests of earlier turns.
+ */
+
+static void
+ngx_http_gsgi_yield(ngx_http_gsgi_worker_t *w)
+{
+    if (w->one_cpu && w->submitted > 1 && w->nactive <= w->submitted) {
+        sched_yield();
+    }
+
+    w->submitted = 0;
+}
+
+
 static void
 ngx_http_gsgi_event_handler(ngx_event_t *ev)
 {
@@ -549,6 +578,7 @@ ngx_http_gsgi_event_handler(ngx_event_t *ev)
 
     do {
         ngx_http_gsgi_wake(w);
+        ngx_http_gsgi_yield(w);
 
         if (ngx_http_gsgi_completions(w) == NGX_AGAIN) {
             ngx_post_event(ev, &ngx_posted_next_events);

@@ -513,6 +513,7 @@ ngx_http_gsgi_submit(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
     ngx_http_gsgi_post(w);
 
     gsgi_slot_submit(w->bridge, slot);
+    w->submitted++;
 
     return NGX_OK;
 }

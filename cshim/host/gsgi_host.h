@@ -176,9 +176,10 @@ int gsgi_completion_sleep(gsgi_bridge_t *b);
 
 /*
  * Without GSGI_REGION_RING: waits for news of the thread's own slot.  Spins
- * for spin_ns, then waits in a futex for futex_ms, then (fd != -1) polls fd
- * for POLLIN | POLLRDHUP together with the slot's eventfd, until timeout_ms
- * (-1: none) have passed in all.
+ * for spin_ns, or gives its processor away once when that is 0, then waits in
+ * a futex for futex_ms, then (fd != -1) polls fd for POLLIN | POLLRDHUP
+ * together with the slot's eventfd, until timeout_ms (-1: none) have passed in
+ * all.
  * Returns GSGI_OK with the news taken (*events_out not 0); GSGI_AGAIN when
  * the time has passed; with *fd_ready_out set when fd became readable or hung
  * up (events may be 0 then, result GSGI_OK).

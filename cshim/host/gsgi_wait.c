@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -224,6 +225,10 @@ gsgi_slot_wait(gsgi_bridge_t *b, gsgi_slot_t *slot, uint32_t spin_ns,
 
         if (spin_ns) {
             events = gsgi_wait_spin(slot, until);
+
+        } else {
+            sched_yield();
+            events = gsgi_slot_take(slot);
         }
 
         until = gsgi_earlier(until + futex_ms * GSGI_MS, end);
