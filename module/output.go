@@ -204,7 +204,7 @@ func (o *output) wait(enough func(unacked uint64) bool) error {
 	s := o.x.s
 	for !enough(o.published - s.OutAcked.Load()) {
 		o.ring()
-		s.OutWaiting.Store(1)
+		s.OutWaiting.Swap(1) // and not Store: see push in package bridge
 		if enough(o.published - s.OutAcked.Load()) {
 			break
 		}

@@ -209,13 +209,13 @@ func (b *Bridge) WakeHost() {
 
 // SetState moves the application's state and tells the host.
 func (b *Bridge) SetState(state uint32) {
-	b.AppState.Store(state)
+	b.AppState.Swap(state) // a barrier, see push
 	b.WakeHost()
 }
 
 // Acknowledge tells the host that n bytes of the request body are consumed.
 func (b *Bridge) Acknowledge(i uint32, s *Slot, total uint64) {
-	s.InAcked.Store(total)
+	s.InAcked.Swap(total) // a barrier, see push
 	if s.InWaiting.Load() != 0 && s.InWaiting.Swap(0) != 0 {
 		b.Ring(i, s, CQCredit)
 	}

@@ -30,7 +30,7 @@ func (b *Bridge) Log(level uint16, slot, gen uint32, text string) {
 		head, at = head+pad, 0
 	}
 	b.record(at, logHead{Len: uint32(len(text)), Level: level, Slot: slot, Gen: gen}, text)
-	b.LogHead.Store(head + need)
+	b.LogHead.Swap(head + need) // a barrier, see push
 	b.logMu.Unlock()
 	b.WakeHost()
 }

@@ -26,6 +26,9 @@ func pop(ring []cell, mask uint32, head *atomic.Uint32) (slot uint32, ok bool) {
 // push never finds the ring full: a slot is in it at most once and it has
 // more cells than there are slots. A cell can still be on its way out of a
 // consumer's hands, one lap ago.
+//
+// What is stored before one looks whether the other side sleeps is stored by
+// Swap: under the race detector Store is no barrier for memory of C.
 func push(ring []cell, mask uint32, tail *atomic.Uint32, slot uint32) {
 	pos := tail.Load()
 	for {
@@ -33,7 +36,7 @@ func push(ring []cell, mask uint32, tail *atomic.Uint32, slot uint32) {
 		switch d := int32(c.seq.Load() - pos); {
 		case d == 0 && tail.CompareAndSwap(pos, pos+1):
 			c.slot = slot
-			c.seq.Store(pos + 1)
+			c.seq.Swap(pos + 1)
 			return
 		case d < 0:
 			runtime.Gosched()
