@@ -109,7 +109,7 @@ func (j *job) finish(cut bool) {
 }
 
 //export gsgi_go_read
-func gsgi_go_read(_ *C.gsgi_job_t, id C.uint64_t, p *C.char, n C.size_t) C.long {
+func gsgi_go_read(id C.uint64_t, p *C.char, n C.size_t) C.long {
 	body := jobs.body(id)
 	if body == nil {
 		return C.GSGI_READ_GONE

@@ -61,7 +61,6 @@ static long
 fetch(input_t *in, char *p, size_t len)
 {
     PyThreadState *state;
-    gsgi_job_t *job = in->job;
     uint64_t id;
     long n;
 
@@ -74,10 +73,10 @@ fetch(input_t *in, char *p, size_t len)
         return -1;
     }
 
-    id = job->id;
+    id = in->job->id;
     in->busy = 1;
     state = PyEval_SaveThread();
-    n = gsgi_go_read(job, id, p, len);
+    n = gsgi_go_read(id, p, len);
     PyEval_RestoreThread(state);
     in->busy = 0;
 

@@ -19,8 +19,7 @@
 
 /* exported by Go */
 extern int gsgi_go_send(gsgi_job_t *job, int how);
-extern long gsgi_go_read(gsgi_job_t *job, uint64_t id, char *buf,
-    size_t len);
+extern long gsgi_go_read(uint64_t id, char *buf, size_t len);
 extern int gsgi_go_interim(gsgi_job_t *job);
 extern int gsgi_go_gone(gsgi_job_t *job);
 extern void gsgi_go_finish(gsgi_job_t *job, int cut);
