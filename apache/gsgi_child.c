@@ -104,8 +104,9 @@ static void log_record(const gsgi_log_t *rec, const char *text)
 
         if (__atomic_load_n(&owner->gen, __ATOMIC_ACQUIRE) == rec->gen) {
             ap_log_error(APLOG_MARK, level, 0, owner->server,
-                         "gsgi \"%s\" [client %s] [%s]: %s",
-                         gsgi_conf->name, owner->client, owner->id, text);
+                         "gsgi \"%s\" [client %s:%d] [%s]: %s",
+                         gsgi_conf->name, owner->client, (int) owner->port,
+                         owner->id, text);
             return;
         }
     }

@@ -19,7 +19,7 @@
 
 gsgi_conf_t  *gsgi_conf;
 
-gsgi_target_t gsgi_target_off = { "off", "", "", -1 };
+gsgi_target_t gsgi_target_off = { "off", "off", "", "", -1 };
 
 typedef struct {
     const char *unit;
@@ -309,6 +309,7 @@ static const char *set_target(cmd_parms *cmd, const char *arg,
     }
 
     *target = apr_pcalloc(cmd->pool, sizeof(**target));
+    (*target)->name = arg;
     (*target)->app = name;
     (*target)->entry = entry;
     (*target)->where = where(cmd);

@@ -66,19 +66,6 @@ static void meta(gsgi_pack_t *p, int id, const char *value)
     }
 }
 
-static void meta_number(gsgi_pack_t *p, int id, unsigned int n)
-{
-    char buf[16];
-    char *c = buf + sizeof(buf);
-
-    do {
-        *--c = (char) ('0' + n % 10);
-        n /= 10;
-    } while (n);
-
-    gsgi_pack_meta(p, (uint8_t) id, c, buf + sizeof(buf) - c);
-}
-
 static void param(gsgi_pack_t *p, const char *key, const char *value)
 {
     gsgi_pack_param(p, key, strlen(key), value, strlen(value));
@@ -128,12 +115,12 @@ static void pack_request(gsgi_pack_t *p, gsgi_exchange_t *x)
     meta(p, GSGI_META_PROTOCOL, r->protocol);
     meta(p, GSGI_META_SCHEME, ap_http_scheme(r));
     meta(p, GSGI_META_SERVER_NAME, ap_get_server_name(r));
-    meta_number(p, GSGI_META_SERVER_PORT, c->local_addr->port);
+    gsgi_pack_number(p, GSGI_META_SERVER_PORT, c->local_addr->port);
     meta(p, GSGI_META_SERVER_ADDR, c->local_ip);
     meta(p, GSGI_META_REMOTE_ADDR, r->useragent_ip);
 
     if (r->useragent_addr && r->useragent_addr->port) {
-        meta_number(p, GSGI_META_REMOTE_PORT, r->useragent_addr->port);
+        gsgi_pack_number(p, GSGI_META_REMOTE_PORT, r->useragent_addr->port);
     }
 
     meta(p, GSGI_META_REMOTE_USER, r->user);
@@ -167,7 +154,7 @@ static void meta_ssl_number(gsgi_pack_t *p, int id, const char *name,
 {
     for (; name && known->name; known++) {
         if (!strcmp(known->name, name)) {
-            meta_number(p, id, known->number);
+            gsgi_pack_number(p, (uint8_t) id, (uint64_t) known->number);
             return;
         }
     }

@@ -24,6 +24,9 @@ APLOG_USE_MODULE(gsgi);
 #define GSGI_IDLE_MS    10      /* then what httpd holds back is flushed */
 #define GSGI_RETRY_MS   5
 
+/* Bytes of four numbers in the notes; two of them have a dot. */
+#define GSGI_NOTES  (4 * (GSGI_DIGITS + 1) + 2)
+
 #define GSGI_STOP_LOOKS  50
 #define GSGI_STOP_LOOK   apr_time_from_msec(2)
 
@@ -389,8 +392,8 @@ static void note_owner(gsgi_exchange_t *x)
 
     owner = &gsgi_child.owners[gsgi_slot_index(gsgi_child.bridge, x->slot)];
     owner->server = r->server;
-    apr_snprintf(owner->client, sizeof(owner->client), "%s:%d",
-                 r->useragent_ip, (int) r->useragent_addr->port);
+    apr_cpystrn(owner->client, r->useragent_ip, sizeof(owner->client));
+    owner->port = r->useragent_addr->port;
     apr_cpystrn(owner->id, id ? id : "-", sizeof(owner->id));
     __atomic_store_n(&owner->gen, x->slot->gen, __ATOMIC_RELEASE);
 
@@ -463,12 +466,30 @@ static int serve(gsgi_exchange_t *x)
     return rc;
 }
 
-static const char *in_seconds(apr_pool_t *p, apr_uint64_t us)
+/* A note with a number; *room is where it ends, and moves down. */
+static void note_number(apr_table_t *notes, const char *key, apr_uint64_t n,
+                        char **room)
 {
-    apr_uint64_t ms = us / 1000;
+    char *end = *room - 1;
 
-    return apr_psprintf(p, "%" APR_UINT64_T_FMT ".%03d", ms / 1000,
-                        (int) (ms % 1000));
+    *end = '\0';
+    *room = gsgi_digits(n, end);
+    apr_table_setn(notes, key, *room);
+}
+
+/* The same with seconds, as in "1.002". */
+static void note_seconds(apr_table_t *notes, const char *key,
+                         apr_uint64_t ns, char **room)
+{
+    apr_uint64_t ms = ns / GSGI_MILLISECOND;
+    char *end = *room - 1;
+    char *dot = end - 4;
+
+    *end = '\0';
+    gsgi_digits(1000 + ms % 1000, end);
+    *dot = '.';
+    *room = gsgi_digits(ms / 1000, dot);
+    apr_table_setn(notes, key, *room);
 }
 
 /* For %{gsgi_time}n and its like. */
@@ -481,19 +502,14 @@ static void take_notes(gsgi_exchange_t *x, int rc)
                                        : now - x->begun;
     int status = x->out.status ? x->out.status
                  : ap_is_HTTP_VALID_RESPONSE(rc) ? rc : r->status;
+    char *room = (char *) apr_palloc(r->pool, GSGI_NOTES) + GSGI_NOTES;
 
-    apr_table_setn(notes, "gsgi_app",
-                   *x->target->entry
-                   ? apr_pstrcat(r->pool, x->target->app, ":",
-                                 x->target->entry, NULL)
-                   : x->target->app);
-    apr_table_setn(notes, "gsgi_status", apr_itoa(r->pool, status));
-    apr_table_setn(notes, "gsgi_time",
-                   in_seconds(r->pool, (now - x->begun) / 1000));
-    apr_table_setn(notes, "gsgi_queue_time",
-                   in_seconds(r->pool, waited / 1000 + x->queue_us));
-    apr_table_setn(notes, "gsgi_bytes_sent",
-                   apr_off_t_toa(r->pool, x->out.sent));
+    apr_table_setn(notes, "gsgi_app", x->target->name);
+    note_number(notes, "gsgi_status", (apr_uint64_t) status, &room);
+    note_seconds(notes, "gsgi_time", now - x->begun, &room);
+    note_seconds(notes, "gsgi_queue_time",
+                 waited + x->queue_us * APR_UINT64_C(1000), &room);
+    note_number(notes, "gsgi_bytes_sent", (apr_uint64_t) x->out.sent, &room);
 }
 
 /* What has not come to the application, or has come to nothing there. */

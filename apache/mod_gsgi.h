@@ -49,6 +49,7 @@ extern module gsgi_module;
 
 /* An entry of the application that the configuration uses. */
 typedef struct {
+    const char *name;           /* NAME[:ENTRY] */
     const char *app;            /* NAME of GSGIApp */
     const char *entry;          /* "": its only one */
     const char *where;          /* file and line of the first use */
@@ -175,7 +176,8 @@ void gsgi_parent_child_status(server_rec *s, pid_t pid, ap_generation_t gen,
 typedef struct {
     apr_uint32_t gen;
     server_rec  *server;
-    char         client[64];
+    char         client[48];        /* address */
+    apr_port_t   port;
     char         id[40];
 } gsgi_owner_t;
 

@@ -725,10 +725,44 @@ ngx_http_gsgi_pack_uri(ngx_http_request_t *r, gsgi_pack_t *p)
 }
 
 
+/* The address of this end, without the port. */
+
+static void
+ngx_http_gsgi_local_addr(ngx_connection_t *c, ngx_str_t *addr)
+{
+    char                *first;
+    u_char              *byte;
+    ngx_uint_t           i;
+    struct sockaddr_in  *sin;
+
+    if (ngx_connection_local_sockaddr(c, NULL, 0) != NGX_OK) {
+        addr->len = 0;
+        return;
+    }
+
+    if (c->local_sockaddr->sa_family != AF_INET) {
+        addr->len = ngx_sock_ntop(c->local_sockaddr, c->local_socklen,
+                                  addr->data, NGX_SOCKADDR_STRLEN, 0);
+        return;
+    }
+
+    sin = (struct sockaddr_in *) c->local_sockaddr;
+    byte = (u_char *) &sin->sin_addr;
+    first = (char *) addr->data + NGX_SOCKADDR_STRLEN;
+
+    for (i = 4; i > 0; i--) {
+        first = gsgi_digits(byte[i - 1], first);
+        *--first = '.';
+    }
+
+    addr->len = addr->data + NGX_SOCKADDR_STRLEN - (u_char *) first - 1;
+    addr->data = (u_char *) first + 1;
+}
+
+
 static void
 ngx_http_gsgi_pack_server(ngx_http_request_t *r, gsgi_pack_t *p)
 {
-    u_char                    *last;
     ngx_str_t                  addr, root, *name;
     ngx_connection_t          *c;
     ngx_http_core_srv_conf_t  *cscf;
@@ -748,12 +782,8 @@ ngx_http_gsgi_pack_server(ngx_http_request_t *r, gsgi_pack_t *p)
         gsgi_pack_meta(p, GSGI_META_SCHEME, "http", 4);
     }
 
-    addr.len = NGX_SOCKADDR_STRLEN;
     addr.data = text;
-
-    if (ngx_connection_local_sockaddr(c, &addr, 0) != NGX_OK) {
-        addr.len = 0;
-    }
+    ngx_http_gsgi_local_addr(c, &addr);
 
     cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
 
@@ -768,9 +798,8 @@ ngx_http_gsgi_pack_server(ngx_http_request_t *r, gsgi_pack_t *p)
     gsgi_pack_meta(p, GSGI_META_SERVER_NAME, name->data, name->len);
     gsgi_pack_meta(p, GSGI_META_SERVER_ADDR, addr.data, addr.len);
 
-    last = ngx_sprintf(text, "%ui",
-                       (ngx_uint_t) ngx_inet_get_port(c->local_sockaddr));
-    gsgi_pack_meta(p, GSGI_META_SERVER_PORT, text, last - text);
+    gsgi_pack_number(p, GSGI_META_SERVER_PORT,
+                     ngx_inet_get_port(c->local_sockaddr));
 
     clcf = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
 
@@ -791,10 +820,8 @@ ngx_http_gsgi_pack_server(ngx_http_request_t *r, gsgi_pack_t *p)
 static void
 ngx_http_gsgi_pack_client(ngx_http_request_t *r, gsgi_pack_t *p)
 {
-    u_char            *last;
     ngx_uint_t         port;
     ngx_connection_t  *c;
-    u_char             text[NGX_INT_T_LEN];
 
     c = r->connection;
 
@@ -804,8 +831,7 @@ ngx_http_gsgi_pack_client(ngx_http_request_t *r, gsgi_pack_t *p)
     port = ngx_inet_get_port(c->sockaddr);
 
     if (port > 0 && port < 65536) {
-        last = ngx_sprintf(text, "%ui", port);
-        gsgi_pack_meta(p, GSGI_META_REMOTE_PORT, text, last - text);
+        gsgi_pack_number(p, GSGI_META_REMOTE_PORT, port);
     }
 }
 
@@ -813,11 +839,10 @@ ngx_http_gsgi_pack_client(ngx_http_request_t *r, gsgi_pack_t *p)
 static void
 ngx_http_gsgi_pack_request_id(ngx_http_request_t *r, gsgi_pack_t *p)
 {
-    u_char                     *last;
     ngx_connection_t           *c;
     ngx_http_variable_value_t  *v;
     ngx_http_gsgi_main_conf_t  *gmcf;
-    u_char                      text[NGX_INT64_LEN * 3 + 3];
+    char                       *first, *last, text[3 * (GSGI_DIGITS + 1)];
 
     gmcf = ngx_http_get_module_main_conf(r, ngx_http_gsgi_module);
 
@@ -834,8 +859,15 @@ ngx_http_gsgi_pack_request_id(ngx_http_request_t *r, gsgi_pack_t *p)
 
     c = r->connection;
 
-    last = ngx_sprintf(text, "%P-%uA-%ui", ngx_pid, c->number, c->requests);
-    gsgi_pack_meta(p, GSGI_META_REQUEST_ID, text, last - text);
+    last = text + sizeof(text);
+
+    first = gsgi_digits(c->requests, last);
+    *--first = '-';
+    first = gsgi_digits(c->number, first);
+    *--first = '-';
+    first = gsgi_digits((uint64_t) ngx_pid, first);
+
+    gsgi_pack_meta(p, GSGI_META_REQUEST_ID, first, last - first);
 }
 
 
@@ -1031,23 +1063,19 @@ ngx_http_gsgi_pack_body(ngx_http_request_t *r, gsgi_pack_t *p, int *fd)
 static void
 ngx_http_gsgi_pack_tls(ngx_http_request_t *r, gsgi_pack_t *p)
 {
-    u_char            *last;
     const char        *name;
     ngx_ssl_conn_t    *ssl;
     const SSL_CIPHER  *cipher;
-    u_char             text[NGX_INT_T_LEN];
 
     ssl = r->connection->ssl->connection;
 
-    last = ngx_sprintf(text, "%d", SSL_version(ssl));
-    gsgi_pack_meta(p, GSGI_META_TLS_VERSION, text, last - text);
+    gsgi_pack_number(p, GSGI_META_TLS_VERSION, (uint64_t) SSL_version(ssl));
 
     cipher = SSL_get_current_cipher(ssl);
 
     if (cipher) {
-        last = ngx_sprintf(text, "%uD",
-                           (uint32_t) (SSL_CIPHER_get_id(cipher) & 0xffff));
-        gsgi_pack_meta(p, GSGI_META_TLS_CIPHER, text, last - text);
+        gsgi_pack_number(p, GSGI_META_TLS_CIPHER,
+                         SSL_CIPHER_get_id(cipher) & 0xffff);
     }
 
     name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);

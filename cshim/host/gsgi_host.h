@@ -247,6 +247,13 @@ void gsgi_in_notify(gsgi_bridge_t *b, gsgi_slot_t *slot);
 int gsgi_log_next(gsgi_bridge_t *b, gsgi_log_t *rec, char *text);
 
 
+#define GSGI_DIGITS  20     /* of the largest number */
+
+/* Writes n in decimal so that it ends before end.  Returns where it begins.
+ * The servers' own printf take longer than all the rest of the packing. */
+char *gsgi_digits(uint64_t n, char *end);
+
+
 /*
  * Pack.  Usage: gsgi_pack_init, then entries in any order, optionally
  * gsgi_pack_body, then gsgi_pack_done.  An error sticks: only the result of
@@ -265,6 +272,7 @@ typedef struct {
 
 void gsgi_pack_init(gsgi_pack_t *p, gsgi_bridge_t *b, gsgi_slot_t *slot);
 void gsgi_pack_meta(gsgi_pack_t *p, uint8_t id, const void *data, size_t len);
+void gsgi_pack_number(gsgi_pack_t *p, uint8_t id, uint64_t n);
 
 /* The name is written in canonical form (http.CanonicalHeaderKey), the value
  * without blanks around it (RFC 9110, section 5.5). */

@@ -228,6 +228,28 @@ gsgi_pack_meta(gsgi_pack_t *p, uint8_t id, const void *data, size_t len)
 }
 
 
+char *
+gsgi_digits(uint64_t n, char *end)
+{
+    do {
+        *--end = (char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    return end;
+}
+
+
+void
+gsgi_pack_number(gsgi_pack_t *p, uint8_t id, uint64_t n)
+{
+    char  *first, text[GSGI_DIGITS];
+
+    first = gsgi_digits(n, text + GSGI_DIGITS);
+    gsgi_pack_meta(p, id, first, (size_t) (text + GSGI_DIGITS - first));
+}
+
+
 #define gsgi_is_blank(c)  ((c) == ' ' || (c) == '\t')
 
 

@@ -316,6 +316,32 @@ bodies_lie_inline_or_on_the_list(void)
 }
 
 
+static void
+numbers_are_written_as_printf_does(void)
+{
+    size_t                  i;
+    char                    text[GSGI_DIGITS + 1], *first;
+    char                    expected[GSGI_DIGITS + 1];
+    static const uint64_t   numbers[] = { 0, 9, 10, 443, 65535, UINT64_MAX };
+
+    text[GSGI_DIGITS] = '\0';
+
+    for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        snprintf(expected, sizeof(expected), "%llu",
+                 (unsigned long long) numbers[i]);
+        first = gsgi_digits(numbers[i], text + GSGI_DIGITS);
+        CHECK(first >= text && strcmp(first, expected) == 0);
+    }
+
+    begin(0);
+    gsgi_pack_number(&pack, GSGI_META_SERVER_PORT, 443);
+    CHECK(gsgi_pack_done(&pack) == GSGI_OK);
+    CHECK(slot->block_len == 8 + 3);
+    CHECK(memcmp(gsgi_slot_data(slot) + 8, "443", 3) == 0);
+    end();
+}
+
+
 const test_t  pack_tests[] = {
     { "block_has_the_documented_bytes", block_has_the_documented_bytes },
     { "names_are_canonical_as_in_go", names_are_canonical_as_in_go },
@@ -328,5 +354,7 @@ const test_t  pack_tests[] = {
     { "bodies_of_another_length_are_refused",
       bodies_of_another_length_are_refused },
     { "bodies_lie_inline_or_on_the_list", bodies_lie_inline_or_on_the_list },
+    { "numbers_are_written_as_printf_does",
+      numbers_are_written_as_printf_does },
     { NULL, NULL }
 };
