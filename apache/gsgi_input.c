@@ -20,6 +20,10 @@ APLOG_USE_MODULE(gsgi);
 #define GSGI_IN_DISCARD  (256 * 1024)
 #define GSGI_IN_LINGER   apr_time_from_sec(5)
 
+/* How long the end of an HTTP/2 body may turn out to be none. */
+#define GSGI_IN_LOOKS  10
+#define GSGI_IN_LOOK   1000     /* us */
+
 static ap_filter_rec_t *guard_handle;
 
 static void hand_over_trailers(gsgi_exchange_t *x);
@@ -98,6 +102,31 @@ static apr_status_t keep(gsgi_exchange_t *x, const char *data,
     return APR_SUCCESS;
 }
 
+/*
+ * mod_http2 ends the body of a stream that is reset as if it were whole, and
+ * aborts the stream a moment later, on another thread.  A length gives it
+ * away; without one there is only time, in which that thread gets to run.
+ */
+static int is_whole(gsgi_exchange_t *x)
+{
+    conn_rec *c = x->r->connection;
+    int i;
+
+    if (!c->master) {
+        return 1;
+    }
+
+    if (x->in.length != -1) {
+        return x->in.total == x->in.length;
+    }
+
+    for (i = 0; i < GSGI_IN_LOOKS && !c->aborted; i++) {
+        apr_sleep(GSGI_IN_LOOK);
+    }
+
+    return !c->aborted;
+}
+
 /* Keeps what is in bb.  *done: it was the last. */
 static apr_status_t keep_brigade(gsgi_exchange_t *x, apr_bucket_brigade *bb,
                                  int *done)
@@ -143,6 +172,10 @@ static int buffer(gsgi_exchange_t *x)
 
         if (rv == APR_SUCCESS) {
             rv = keep_brigade(x, bb, &done);
+        }
+
+        if (done && !is_whole(x)) {
+            rv = APR_ECONNABORTED;
         }
 
         apr_brigade_cleanup(bb);
@@ -379,6 +412,11 @@ static int hand_over(gsgi_exchange_t *x, apr_size_t room)
         e = APR_BRIGADE_FIRST(in->bb);
 
         if (APR_BUCKET_IS_EOS(e)) {
+            if (!is_whole(x)) {
+                broken(x, APR_ECONNABORTED);
+                return 0;
+            }
+
             in->done = 1;
             hand_over_trailers(x);
             gsgi_in_state(x->slot, GSGI_IN_END);

@@ -4,14 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // impatient gives a server that waits a second for its clients.
@@ -358,4 +362,84 @@ func (s *server) says(expression string) bool {
 		}
 	}
 	return false
+}
+
+// TestResetBodiesAreNotWhole resets HTTP/2 streams in their bodies, with and
+// without a Content-Length, and their connections, in a server that has one
+// processor: mod_http2 ends the body of such a stream as if it were whole, and
+// aborts it a moment later.
+func TestResetBodiesAreNotWhole(t *testing.T) {
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		s := launch(t, kind, impatient(kind))
+		for _, pid := range s.workers() {
+			out, err := exec.Command("taskset", "-acp", "0", strconv.Itoa(pid)).CombinedOutput()
+			require.NoError(t, err, "%s", out)
+		}
+		x := &target{s, h2}
+		var wg sync.WaitGroup
+		for k := range 4 {
+			f := &failing{t: t, server: s, g: newGate(t)}
+			client := x.client(t)
+			conns := caught(client)
+			wg.Go(func() {
+				defer client.CloseIdleConnections()
+				for i := range 250 {
+					text := f.breaksOff(client, []int64{-1, 9}[(k+i)%2], func(cancel func()) {
+						if i%50 == 49 {
+							(<-conns).Close()
+						} else {
+							cancel()
+						}
+					})
+					assert.NotContains(t, text, "whole", "request %d", i)
+				}
+			})
+		}
+		wg.Wait()
+		s.noLeak(t)
+	})
+}
+
+// caught gives the connections that a client makes.
+func caught(client *http.Client) <-chan net.Conn {
+	conns := make(chan net.Conn, 1)
+	tr := client.Transport.(*http.Transport)
+	dial := tr.DialContext
+	tr.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err == nil {
+			conns <- c
+		}
+		return c, err
+	}
+	return conns
+}
+
+// breaksOff sends a part of a body, and leaves when the handler runs. It gives
+// what the handler says of the body.
+func (f *failing) breaksOff(client *http.Client, length int64, leave func(cancel func())) string {
+	x := &target{f.server, h2}
+	ctx, cancel := context.WithCancel(f.t.Context())
+	defer cancel()
+	r, w := io.Pipe()
+	defer w.CloseWithError(io.ErrUnexpectedEOF) // not an end
+	go io.WriteString(w, "abc")
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, x.url("/stream/witness?"+f.g.query("x")), r)
+	if err != nil {
+		return err.Error()
+	}
+	req.ContentLength = length
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if res, err := client.Do(req); err == nil {
+			res.Body.Close()
+		}
+	}()
+	f.arrived()
+	leave(cancel)
+	defer f.visitor.release()
+	text := f.visitor.says()
+	<-answered
+	return text
 }
