@@ -7,6 +7,7 @@ import (
 	"runtime/pprof"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gsgi/gsgi/cshim/bridge"
 )
@@ -27,6 +28,7 @@ type pool struct {
 	g         *Gateway
 	searching atomic.Int32
 	lockWord  uintptr
+	alone     bool // there is one processor
 
 	mu      sync.Mutex
 	waiting [bridge.Spots]bool // somebody is at the spot
@@ -43,9 +45,15 @@ func (p *pool) start() {
 // run is the life of a dispatcher. A handler that ends the goroutine is
 // replaced by serve.
 func (p *pool) run() {
+	var m manners
 	for {
 		i, events, ok := p.g.b.Pop()
 		switch {
+		case !ok && p.alone && m.yields():
+			begun := time.Now()
+			if p.g.b.Yield() {
+				m.waited = time.Since(begun)
+			}
 		case !ok:
 			if !p.wait() {
 				p.g.b.Stats.Dispatchers.Add(^uint64(0))
@@ -54,6 +62,7 @@ func (p *pool) run() {
 		case events&bridge.SQNew != 0:
 			p.guard()
 			p.serve(i)
+			m.served++
 			if lockedAt(p.lockWord) {
 				p.replace() // the thread ends with this goroutine
 				return
@@ -65,6 +74,41 @@ func (p *pool) run() {
 			}
 		}
 	}
+}
+
+// manners is whether a dispatcher lets the host's threads run before it waits
+// to be woken, where there is one processor. When they submit many requests
+// meanwhile, these are taken at one go, and nobody is woken for any. When they
+// have other things to do, it only comes too late.
+type manners struct {
+	served  int           // since the ring was empty
+	waited  time.Duration // before that; 0: it has not yielded
+	skip    int           // chances to be let pass
+	penalty int
+}
+
+const (
+	yieldMax   = 100 * time.Microsecond // for each request that it brings
+	penaltyMax = 255
+)
+
+// yields is asked each time that the ring is empty.
+func (m *manners) yields() bool {
+	switch {
+	case m.waited == 0:
+	case m.waited > time.Duration(m.served)*yieldMax:
+		m.penalty = min(2*m.penalty+1, penaltyMax)
+		m.skip = m.penalty
+	default:
+		m.penalty = 0
+	}
+	chance := m.served > 0
+	m.served, m.waited = 0, 0
+	if chance && m.skip > 0 {
+		m.skip--
+		return false
+	}
+	return chance
 }
 
 // guard is called before a handler is run, which may take for ever: somebody
@@ -86,6 +130,10 @@ func (p *pool) arm() bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.armLocked()
+}
+
+func (p *pool) armLocked() bool {
 	for spot, waiting := range p.waiting {
 		if waiting {
 			p.g.b.Arm(spot)
@@ -124,9 +172,10 @@ func (p *pool) wait() bool {
 			return true
 		}
 	}
-	// Both spots are taken, and one of them is armed or has been woken. Look
-	// once more before leaving, in case this was the last to search.
+	// Both spots are taken. See that one is armed, and look once more before
+	// leaving, in case this was the last to search.
 	p.searching.Add(-1)
+	p.armLocked()
 	if p.g.b.Waiting() {
 		p.mu.Unlock()
 		p.searching.Add(1)

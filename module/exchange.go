@@ -58,11 +58,11 @@ type Exchange struct {
 // take begins the exchange of the request in slot i.
 func (g *Gateway) take(i uint32) (*Exchange, error) {
 	s := g.b.Slot(i)
+	g.b.Stats.Requests.Add(1) // here: it waits for all that was written before
 	x := g.newExchange(s)
 	x.gw, x.b, x.s, x.i, x.gen = g, g.b, s, i, s.Gen
 	x.flags, x.proto, x.length = s.Flags, s.Protocol, s.ContentLength
 	x.state = g.slots.use(i)
-	g.b.Stats.Requests.Add(1)
 	x.ctx.x, x.ctx.base = x, g.base
 	s.QueueUS = g.clock.since(s.SubmittedNS)
 	blockLen := int(s.BlockLen)

@@ -18,3 +18,5 @@ func wake(fd int32) {
 func futexWake(word *atomic.Uint32) {
 	syscall.RawSyscall(syscall.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWakeOp, 1)
 }
+
+func yield() { syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0) }

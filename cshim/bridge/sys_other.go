@@ -9,3 +9,5 @@ import "sync/atomic"
 func wake(int32) {}
 
 func futexWake(*atomic.Uint32) {}
+
+func yield() {}

@@ -9,7 +9,9 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -329,4 +331,14 @@ func TestTooFewChunksOnlySlowDown(t *testing.T) {
 			}
 		})
 	})
+}
+
+// TestOneProcessor repeats tests where dispatchers step aside before they wait.
+func TestOneProcessor(t *testing.T) {
+	if runtime.NumCPU() == 1 {
+		t.Skip("all tests are run on one")
+	}
+	out, err := exec.Command("taskset", "-c", "0", os.Args[0], "-test.timeout=100s",
+		"-test.run=^(TestEchoUnderManyGoroutines|TestManyRequestsWaitForFewSlots|TestAbortsAtRandomMoments)$").CombinedOutput()
+	require.NoError(t, err, "%s", out)
 }
