@@ -72,6 +72,27 @@ func (x *Exchange) HostFlags() *atomic.Uint32 { return &x.s.HostFlags }
 // the configuration does not say otherwise. It is called before the head.
 func (x *Exchange) Spool() { x.out.spool = true }
 
+// CanWrite says whether a response of n bytes that is not begun can be written
+// without waiting for the client, as far as one can know beforehand.
+func (x *Exchange) CanWrite(n int) bool {
+	return !x.HeadSent() && n+bridge.ChunkBytes <= int(x.s.Credit) && x.b.ChunksLeft() > chunksSpare
+}
+
+// chunksSpare is more than are taken in the moment after one has looked.
+const chunksSpare = 64
+
+// WriteBlock is [Exchange.Write]. When it writes the last block the server is
+// told of that with the end: Finish is to be called next.
+func (x *Exchange) WriteBlock(p []byte, last bool) (int, error) {
+	x.out.mu.Lock()
+	defer x.out.mu.Unlock()
+	if !x.out.committed {
+		return 0, fmt.Errorf("gsgi: body before the head")
+	}
+	x.out.last = last
+	return x.out.write(p)
+}
+
 // WritePacked is [Exchange.WriteHead] for headers that are packed and checked:
 // cshim/gsgi.h, section 3.2.
 func (x *Exchange) WritePacked(status int, packed []byte, count uint32, length int64) error {

@@ -66,6 +66,25 @@ func TestDetachedExchangeEndsWithFinish(t *testing.T) {
 	assert.ErrorIs(t, err, ErrOver)
 }
 
+func TestLastBlockIsToldWithTheEnd(t *testing.T) {
+	block := []byte(strings.Repeat("x", inlineMax+1))
+	for _, last := range []bool{true, false} {
+		w, c, x := detachedCall(t, &fakehost.Request{Method: "GET", Target: "/"})
+		require.True(t, x.CanWrite(len(block)))
+		require.False(t, x.CanWrite(1<<30))
+		require.NoError(t, x.WritePacked(200, nil, 0, int64(len(block))))
+		before := w.Region().CQTail.Load()
+		_, err := x.WriteBlock(block, last)
+		require.NoError(t, err)
+		assert.Equal(t, last, w.Region().CQTail.Load() == before)
+		x.Finish()
+		resp, err := c.Wait()
+		require.NoError(t, err)
+		assert.Equal(t, string(block), string(resp.Body))
+		assert.True(t, resp.Complete)
+	}
+}
+
 func TestInterimOfADetachedExchange(t *testing.T) {
 	_, c, x := detachedCall(t, &fakehost.Request{Method: "GET", Target: "/"})
 	head, n := packed(t, "Link", "</a>; rel=preload")

@@ -46,14 +46,7 @@ func (o *output) headless(status int) error {
 
 // Write gathers p for the response, and hands it on when there is enough of
 // it. It waits while the client is slow. p is the caller's again on return.
-func (x *Exchange) Write(p []byte) (int, error) {
-	x.out.mu.Lock()
-	defer x.out.mu.Unlock()
-	if !x.out.committed {
-		return 0, fmt.Errorf("gsgi: body before the head")
-	}
-	return x.out.write(p)
-}
+func (x *Exchange) Write(p []byte) (int, error) { return x.WriteBlock(p, false) }
 
 // Flush hands on what is gathered, and has the server send it.
 func (x *Exchange) Flush() error {

@@ -28,7 +28,7 @@ type pool struct {
 	g         *Gateway
 	searching atomic.Int32
 	lockWord  uintptr
-	alone     bool // there is one processor
+	polite    bool // dispatchers have manners
 
 	mu      sync.Mutex
 	waiting [bridge.Spots]bool // somebody is at the spot
@@ -49,11 +49,10 @@ func (p *pool) run() {
 	for {
 		i, events, ok := p.g.b.Pop()
 		switch {
-		case !ok && p.alone && m.yields():
+		case !ok && p.polite && m.yields():
 			begun := time.Now()
-			if p.g.b.Yield() {
-				m.waited = time.Since(begun)
-			}
+			p.g.b.Yield()
+			m.waited = time.Since(begun)
 		case !ok:
 			if !p.wait() {
 				p.g.b.Stats.Dispatchers.Add(^uint64(0))
@@ -77,7 +76,7 @@ func (p *pool) run() {
 }
 
 // manners is whether a dispatcher lets the host's threads run before it waits
-// to be woken, where there is one processor. When they submit many requests
+// to be woken, where they share one processor. When they submit many requests
 // meanwhile, these are taken at one go, and nobody is woken for any. When they
 // have other things to do, it only comes too late.
 type manners struct {

@@ -128,7 +128,7 @@ func New(conf Config, base unsafe.Pointer) (*Gateway, error) {
 	g.slots = newSlotTable(b.NSlots)
 	g.pool.g = g
 	g.pool.lockWord = lockWord()
-	g.pool.alone = runtime.NumCPU() == 1
+	g.pool.polite = b.Threads() && runtime.NumCPU() == 1
 	g.pool.start()
 	go g.supervise()
 	return g, nil

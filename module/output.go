@@ -39,6 +39,7 @@ type output struct {
 	raw       bool // the connection was taken over, these are its bytes
 	half      bool // nothing more will be written to it
 	late      bool // the deadline has passed, the response is broken off
+	last      bool // finish follows, and tells the host
 	events    uint32
 	inline    int    // bytes in the slot
 	chunk     uint32 // being filled, index + 1
@@ -105,7 +106,9 @@ func (o *output) write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	n, err := o.writeChunks(p)
-	o.ring()
+	if !o.last {
+		o.ring()
+	}
 	return n, err
 }
 

@@ -91,6 +91,10 @@ func check(r *Region) error {
 	return nil
 }
 
+// Threads says whether each request has a thread of the host, which submits it
+// and waits for its slot. Else one thread does that for all of them.
+func (b *Bridge) Threads() bool { return !b.ring }
+
 // Slot returns the slot with index i, below NSlots.
 func (b *Bridge) Slot(i uint32) *Slot {
 	return (*Slot)(unsafe.Add(b.base, b.SlotsOff+uint64(i)*SlotBytes))

@@ -42,6 +42,11 @@ func (b *Bridge) freshChunk() (uint32, bool) {
 	}
 }
 
+// ChunksLeft is about how many chunks are free.
+func (b *Bridge) ChunksLeft() uint32 {
+	return b.NChunks - b.ChunkFresh.Load() + b.ChunksIdle.Load()
+}
+
 // PutChunk frees a chunk that the caller owns.
 func (b *Bridge) PutChunk(i uint32) {
 	b.ChunksIdle.Add(1)

@@ -46,15 +46,10 @@ func (b *Bridge) Wait(spot int) error {
 
 // Yield lets threads of the host that wait for the processor run first. They
 // submit without waking anybody, because the caller looks at the submission
-// ring afterwards. With a completion ring it does nothing, and returns false:
-// there one thread submits all requests, and sees to it itself.
-func (b *Bridge) Yield() bool {
-	if b.ring {
-		return false
-	}
+// ring afterwards.
+func (b *Bridge) Yield() {
 	b.GoArmed.Store(0)
 	yield()
-	return true
 }
 
 // Wake wakes the goroutine that waits at the armed spot, as the host would.
