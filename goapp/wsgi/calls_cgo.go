@@ -45,7 +45,8 @@ func (j *job) send(how C.int) C.int {
 		}
 	}
 	if c.block_len > 0 {
-		if _, err := x.Write(bytes(c.block, c.block_len)); err != nil {
+		last := how&(C.GSGI_SEND_LAST|C.GSGI_SEND_FILE) == C.GSGI_SEND_LAST
+		if _, err := x.WriteBlock(bytes(c.block, c.block_len), last); err != nil {
 			return j.lost(err)
 		}
 	}
@@ -80,7 +81,11 @@ func conclude(done *os.File) {
 		}
 		for c := C.gsgi_done_take(); c != nil; {
 			next := c.next
-			go gsgi_go_send(c, c.how) // it may have to wait for its client
+			if j := jobs.of(c); j.r == nil && j.x.CanWrite(int(c.block_len)) {
+				gsgi_go_send(c, c.how)
+			} else {
+				go gsgi_go_send(c, c.how)
+			}
 			c = next
 		}
 	}

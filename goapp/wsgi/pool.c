@@ -6,16 +6,19 @@
  * A thread that has finished a request takes the next one without letting go
  * of the interpreter lock.  While it holds that lock, to wake another thread
  * would only make the two fight for it; so the one that is idle and next in
- * turn is the standby: it looks every millisecond whether the queue moves,
- * and comes to help when it does not.
+ * turn is the standby: every few milliseconds it looks whether the queue moves
+ * and the lock is held, and comes to help when that is not so.
  */
 
 #include "python.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <time.h>
 
-#define STANDBY_NS  1000000
+#define STANDBY_NS  1000000         /* doubled while somebody computes */
+#define LOCKED_MAX  2               /* so many times */
+#define STILL_MAX   2
 
 __thread gsgi_thread_t *gsgi_self;
 
@@ -27,8 +30,10 @@ static struct {
     unsigned         nidle;
     unsigned         coming;        /* woken, and have not looked yet */
     unsigned         standby;       /* the last one looks at the queue */
+    unsigned         locked;        /* looks in a row: somebody computes, */
+    unsigned         still;         /* and the queue does not move */
     uint64_t         taken;         /* jobs, ever */
-} pool = { PTHREAD_MUTEX_INITIALIZER, NULL, NULL, 0, 0, 0, 0, 0 };
+} pool = { PTHREAD_MUTEX_INITIALIZER, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 };
 
 gsgi_job_t *
 gsgi_job_new(uint64_t id)
@@ -88,7 +93,7 @@ is_locked(void)
 
 /* Takes the thread off the stack that it is the last of, to run. */
 static gsgi_thread_t *
-pop_idle(void)
+pop_idle(int doubtful)
 {
     gsgi_thread_t *t = &gsgi_python.threads[pool.idle - 1];
 
@@ -97,6 +102,7 @@ pop_idle(void)
     pool.standby = 0;
     pool.coming++;
     t->woken = 1;
+    t->doubtful = (unsigned) doubtful;
 
     return t;
 }
@@ -109,10 +115,12 @@ choose(void)
         return NULL;
     }
 
-    if (!pool.coming
-        && (pool.nidle == gsgi_python.conf.threads || !is_locked()))
-    {
-        return pop_idle();
+    if (!pool.coming && pool.nidle == gsgi_python.conf.threads) {
+        return pop_idle(0);
+    }
+
+    if (!pool.coming && !is_locked()) {
+        return pop_idle(1);
     }
 
     if (pool.standby) {
@@ -207,54 +215,67 @@ next_job(gsgi_thread_t *self)
     return job;
 }
 
-/* The standby's turn: 1 when a job has waited without any being taken. */
+/* The standby's turn: 1 when a job has waited without any being taken, and
+ * nobody computes, or somebody does for long. */
 static int
-stand_by(gsgi_thread_t *t, uint64_t *taken)
+stand_by(gsgi_thread_t *t)
 {
     struct timespec ts;
+    uint64_t taken = pool.taken;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    ts.tv_nsec += STANDBY_NS;
+    ts.tv_nsec += STANDBY_NS << pool.locked;
     if (ts.tv_nsec >= 1000000000) {
         ts.tv_nsec -= 1000000000;
         ts.tv_sec++;
     }
 
-    *taken = pool.taken;
-
     if (pthread_cond_timedwait(&t->cond, &pool.lock, &ts) != ETIMEDOUT) {
         return 0;
     }
 
-    if (!pool.head && pool.taken == *taken) {
-        pool.standby = 0;           /* nothing happens */
+    if (!is_locked()) {
+        pool.locked = 0;
+    } else if (pool.locked < LOCKED_MAX) {
+        pool.locked++;
     }
 
-    return pool.head && pool.taken == *taken;
+    if (pool.taken != taken) {
+        pool.still = 0;
+        return 0;
+    }
+
+    if (!pool.head) {
+        pool.standby = 0;           /* nothing happens */
+        return 0;
+    }
+
+    return !pool.locked || ++pool.still > STILL_MAX;
 }
 
-/* Waits for a job, without the interpreter lock. */
+/* Waits for a job, without the interpreter lock; also while there are some
+ * for others. */
 static void
-wait_job(gsgi_thread_t *t)
+wait_job(gsgi_thread_t *t, int others)
 {
     unsigned self = (unsigned) (t - gsgi_python.threads) + 1;
-    uint64_t taken;
 
     pthread_mutex_lock(&pool.lock);
 
-    if (!pool.head) {
+    if (!pool.head || others) {
         t->woken = 0;
         t->next = pool.idle;
         pool.idle = self;
         pool.nidle++;
+        pool.standby = pool.head != NULL;
 
         while (!t->woken) {
             if (!pool.standby || pool.idle != self) {
                 pthread_cond_wait(&t->cond, &pool.lock);
-            } else if (stand_by(t, &taken) && !t->woken
+            } else if (stand_by(t) && !t->woken
                        && pool.idle == self)
             {
-                (void) pop_idle();
+                (void) pop_idle(!pool.locked);
             }
         }
     }
@@ -281,6 +302,63 @@ run(gsgi_thread_t *t, gsgi_job_t *job)
     }
 }
 
+/* Code lets go of the interpreter lock for moments, a hundred times for a form
+ * of Django.  Whoever has been woken in one of these waits on. */
+static int
+was_a_moment(gsgi_thread_t *t)
+{
+    if (!t->doubtful) {
+        return 0;
+    }
+
+    (void) sched_yield();
+
+    if (!is_locked()) {
+        return 0;
+    }
+
+    pthread_mutex_lock(&pool.lock);
+    t->woken = 0;
+    pool.coming--;
+    pthread_mutex_unlock(&pool.lock);
+
+    return 1;
+}
+
+/* Without the interpreter lock. */
+static void
+wait_turn(gsgi_thread_t *t, int others)
+{
+    t->doubtful = 0;
+    wait_job(t, others);
+
+    while (was_a_moment(t)) {
+        wait_job(t, 1);
+    }
+}
+
+/* After a request: lets go of the interpreter lock where others are in theirs.
+ * When one of them has been waiting for it, this thread steps back, or the two
+ * would hand the lock to and fro in all that follows. */
+static void
+step_back(gsgi_thread_t *t)
+{
+    unsigned idle = __atomic_load_n(&pool.nidle, __ATOMIC_RELAXED);
+
+    if (idle + 1 >= gsgi_python.conf.threads) {
+        return;
+    }
+
+    PyEval_SaveThread();
+    (void) sched_yield();
+
+    if (is_locked()) {
+        wait_turn(t, 1);
+    }
+
+    PyEval_RestoreThread(t->state);
+}
+
 static void *
 thread_main(void *arg)
 {
@@ -297,11 +375,12 @@ thread_main(void *arg)
 
         if (job) {
             run(t, job);
+            step_back(t);
             continue;
         }
 
         PyEval_SaveThread();
-        wait_job(t);
+        wait_turn(t, 0);
         PyEval_RestoreThread(t->state);
     }
 

@@ -42,6 +42,7 @@ typedef struct {
     unsigned         interrupted;
     uint64_t         wanted;        /* job to interrupt, id + 1 */
     unsigned         woken;
+    unsigned         doubtful;      /* only because nobody held the lock */
     unsigned         next;          /* idle, index + 1 */
     pthread_cond_t   cond;
     pthread_t        thread;

@@ -125,6 +125,24 @@ func TestThreads(t *testing.T) {
 	})
 }
 
+// TestComputing: requests beside one that computes get on, too.
+func TestComputing(t *testing.T) {
+	each(t, contract, func(t *testing.T, s *server) {
+		s.want("/hello", 200, "Hello, world\n")
+		var wg sync.WaitGroup
+		wg.Go(func() { s.want("/spin?3", 200, "Hello, world\n") })
+		time.Sleep(300 * time.Millisecond)
+		for range 5 {
+			begin := time.Now()
+			s.want("/hello", 200, "Hello, world\n")
+			if d := time.Since(begin); d > 500*time.Millisecond {
+				t.Errorf("hello took %v", d)
+			}
+		}
+		wg.Wait()
+	})
+}
+
 // TestSlowClients: clients that take and send their bytes slowly do not hold
 // a thread.
 func TestSlowClients(t *testing.T) {
