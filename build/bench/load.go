@@ -23,6 +23,7 @@ func onLoadCore(name string, args ...string) *exec.Cmd {
 
 // load runs one round of a case.
 func (c *benchCase) load(w *world, seconds int) (result, error) {
+	w.settle()
 	pids := w.pids(c.server)
 	before := cpuSeconds(pids)
 	generator := wrk

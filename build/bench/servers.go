@@ -227,6 +227,22 @@ func (w *world) pids(server string) []int {
 	return list
 }
 
+// settle waits until the servers have done with what the clients before have
+// left behind: they share one core, and an application may still be at it.
+func (w *world) settle() {
+	var pids []int
+	for _, cmd := range w.servers {
+		pids = append(pids, tree(cmd.Process.Pid)...)
+	}
+	for range 40 {
+		before := cpuSeconds(pids)
+		time.Sleep(50 * time.Millisecond)
+		if cpuSeconds(pids) == before {
+			return
+		}
+	}
+}
+
 // renew replaces the worker process of an NGINX.
 func (w *world) renew(server, path string) error {
 	old := w.worker(server)
