@@ -29,6 +29,12 @@ static ap_filter_rec_t *guard_handle;
 static void hand_over_trailers(gsgi_exchange_t *x);
 
 
+/* A filter's own status, which is negative, has no text. */
+static apr_status_t to_log(apr_status_t rv)
+{
+    return rv < 0 ? APR_SUCCESS : rv;
+}
+
 /* An unlinked file where the server keeps temporary files. */
 apr_status_t gsgi_temp_file(request_rec *r, apr_file_t **file_out)
 {
@@ -188,7 +194,8 @@ static int buffer(gsgi_exchange_t *x)
         }
 
         if (rv != APR_SUCCESS) {
-            ap_log_rerror(APLOG_MARK, APLOG_INFO, rv, r, GSGI_LOGNO(0202)
+            ap_log_rerror(APLOG_MARK, APLOG_INFO, to_log(rv), r,
+                          GSGI_LOGNO(0202)
                           "the request body could not be read");
             r->connection->keepalive = AP_CONN_CLOSE;
 
@@ -392,7 +399,7 @@ static void broken(gsgi_exchange_t *x, apr_status_t rv)
     int status = x->in.error ? x->in.error
                  : ap_map_http_request_error(rv, HTTP_BAD_REQUEST);
 
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, rv, x->r, GSGI_LOGNO(0204)
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, to_log(rv), x->r, GSGI_LOGNO(0204)
                   "the request body broke off after %" APR_OFF_T_FMT " bytes",
                   x->in.total);
 

@@ -323,6 +323,7 @@ func TestFailuresOfClients(t *testing.T) {
 			wg.Wait()
 		})
 		s.noLeak(t)
+		assert.NotContains(t, s.log.since(0), "Unknown error")
 		assert.Equal(t, "hello\n", (&target{s, h1}).page(t, "/hello").body)
 	})
 }
