@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,7 @@ func allMeasures() []measure {
 		{"download_vs_static", "", downloadVsStatic},
 		{"body_memory_mib", "MiB", bodyMemory},
 		{"static_stall_ms", "ms", staticStall},
+		{"static_stall_of_a_program_ms", "ms", staticStallOfAProgram},
 		{"idle_stream_kib", "KiB", idleStreams},
 		{"allocs_http", "", allocsHTTP},
 		{"allocs_gateway", "", allocsGateway},
@@ -145,25 +147,37 @@ func bodyMemory(w *world, _ int) (float64, error) {
 // staticStall is by how much the p99 of a static file grows on a worker whose
 // handlers burn all the processor time that they get.
 func staticStall(w *world, seconds int) (float64, error) {
-	c := benchCase{server: nginxServer, path: "/static/hello.txt", connections: 1}
+	return stall(w, nginxServer, seconds, 4, func(ctx context.Context) {
+		req, _ := http.NewRequestWithContext(ctx, "GET", w.at(nginxServer, "/burn"), nil)
+		if res, err := http.DefaultClient.Do(req); err == nil {
+			res.Body.Close()
+		}
+	})
+}
+
+// staticStallOfAProgram is the same without GSGI, beside a program that burns
+// the time: what the system makes of two that share a processor.
+func staticStallOfAProgram(w *world, seconds int) (float64, error) {
+	return stall(w, bareServer, seconds, 1, func(ctx context.Context) {
+		_ = exec.CommandContext(ctx, "taskset", "-c", serverCore, "sh", "-c", "while :; do :; done").Run()
+	})
+}
+
+func stall(w *world, server string, seconds, burners int, burn func(context.Context)) (float64, error) {
+	c := benchCase{server: server, path: "/static/hello.txt", connections: 1}
 	quiet, _, err := wrk(w, &c, seconds)
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	var burners sync.WaitGroup
-	for range 4 {
-		burners.Go(func() {
-			req, _ := http.NewRequestWithContext(ctx, "GET", w.at(nginxServer, "/burn"), nil)
-			if res, err := http.DefaultClient.Do(req); err == nil {
-				res.Body.Close()
-			}
-		})
+	var wg sync.WaitGroup
+	for range burners {
+		wg.Go(func() { burn(ctx) })
 	}
 	time.Sleep(500 * time.Millisecond)
 	busy, _, err := wrk(w, &c, seconds)
 	cancel()
-	burners.Wait()
+	wg.Wait()
 	return busy.p99 - quiet.p99, err
 }
 
