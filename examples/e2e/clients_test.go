@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -372,8 +373,12 @@ func (s *server) says(expression string) bool {
 func TestResetBodiesAreNotWhole(t *testing.T) {
 	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
 		s := launch(t, kind, impatient(kind))
+		status, err := os.ReadFile("/proc/self/status")
+		require.NoError(t, err)
+		first := regexp.MustCompile(`Cpus_allowed_list:\s*(\d+)`).FindSubmatch(status)
+		require.NotNil(t, first)
 		for _, pid := range s.workers() {
-			out, err := exec.Command("taskset", "-acp", "0", strconv.Itoa(pid)).CombinedOutput()
+			out, err := exec.Command("taskset", "-acp", string(first[1]), strconv.Itoa(pid)).CombinedOutput()
 			require.NoError(t, err, "%s", out)
 		}
 		x := &target{s, h2}
