@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -397,13 +398,45 @@ func TestResetBodiesAreNotWhole(t *testing.T) {
 							cancel()
 						}
 					})
-					assert.NotContains(t, text, "whole", "request %d", i)
+					assert.Regexp(t, `^body \d (cut|`+hasLeft+`)$`, text, "request %d", i)
 				}
 			})
 		}
 		wg.Wait()
+		x.resetBuffered(t)
 		s.noLeak(t)
 	})
+}
+
+// resetBuffered does so with bodies that the server receives first: no handler
+// runs.
+func (x *target) resetBuffered(t *testing.T) {
+	g := newGate(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		client := x.client(t)
+		wg.Go(func() {
+			defer client.CloseIdleConnections()
+			for range 250 {
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Millisecond)
+				r, w := io.Pipe()
+				go io.WriteString(w, "abc")
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, x.url("/witness?"+g.query("x")), r)
+				if assert.NoError(t, err) {
+					_, err = client.Do(req)
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+				}
+				w.CloseWithError(io.ErrUnexpectedEOF) // not an end
+				cancel()
+			}
+			if res, err := client.Get(x.url("/hello")); assert.NoError(t, err) {
+				_, err = io.Copy(io.Discard, res.Body)
+				assert.NoError(t, errors.Join(err, res.Body.Close()))
+			}
+		})
+	}
+	wg.Wait()
+	g.none(200 * time.Millisecond)
 }
 
 // caught gives the connections that a client makes.
