@@ -1,6 +1,7 @@
 package parity
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -178,6 +179,7 @@ func startStandard() {
 	})
 	plain := httptest.NewUnstartedServer(root)
 	plain.Config.ErrorLog = log.New(logs, "", 0)
+	tellOver(plain.Config)
 	plain.Start()
 	secure := httptest.NewUnstartedServer(root)
 	secure.EnableHTTP2 = true
@@ -194,6 +196,28 @@ func startStandard() {
 		h2c: bare.Listener.Addr().String(), log: logs.String,
 	}
 	world.stop = append(world.stop, plain.CloseClientConnections, secure.CloseClientConnections, bare.CloseClientConnections)
+}
+
+// tellOver makes a server call what its handlers leave as cases.Over.
+func tellOver(s *http.Server) {
+	var conns sync.Map // of net.Conn, *func()
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		over := new(func())
+		conns.Store(c, over)
+		return context.WithValue(ctx, cases.Over, over)
+	}
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		over, ok := conns.Load(c)
+		switch {
+		case state == http.StateClosed:
+			conns.Delete(c)
+		case ok && state == http.StateIdle:
+			if call := over.(*func()); *call != nil {
+				(*call)()
+				*call = nil
+			}
+		}
+	}
 }
 
 func startServer(kind string) error {

@@ -1,6 +1,7 @@
 package cases
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -41,6 +42,12 @@ func none(w http.ResponseWriter, r *http.Request, say Say) {
 // reports.
 var Running, Sent atomic.Int64
 
+// Over is the key of a *func() in the context of a connection: what is put
+// there is called once the server has finished the request. net/http ends the
+// context before that, and whoever uses the ResponseWriter in between, or when
+// the connection is closed, has a race with it.
+var Over = new(int)
+
 // record gathers what a handler says.
 type record struct {
 	mu    sync.Mutex
@@ -57,18 +64,26 @@ func (c *Case) serve(w http.ResponseWriter, r *http.Request) {
 	Running.Add(1)
 	rec := new(record)
 	ctx := r.Context()
+	report := func() {
+		if c.Late != nil {
+			c.Late(rec.say)
+		}
+		rec.mu.Lock()
+		defer rec.mu.Unlock()
+		send(Report{c.Name, rec.lines})
+		Sent.Add(1)
+		Running.Add(-1)
+	}
 	defer func() {
-		go func() {
-			if c.Late != nil {
-				<-ctx.Done()
-				c.Late(rec.say)
-			}
-			rec.mu.Lock()
-			defer rec.mu.Unlock()
-			send(Report{c.Name, rec.lines})
-			Sent.Add(1)
-			Running.Add(-1)
-		}()
+		over, known := ctx.Value(Over).(*func())
+		switch {
+		case c.Late == nil:
+			go report()
+		case known:
+			*over = report
+		default:
+			context.AfterFunc(ctx, report)
+		}
 	}()
 	c.Handle(w, r, rec.say)
 }
