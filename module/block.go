@@ -42,19 +42,17 @@ const (
 
 var errBlock = errors.New("gsgi: malformed request block")
 
-type span struct{ off, len uint32 }
-
 // Block is a request as the server packed it: facts, headers and parameters,
 // in one allocation. Its strings are parts of that allocation and stay valid
 // for ever; lookups do not allocate.
 type Block struct {
-	data     string
-	software string
-	meta     [metaMax]span
-	headers  int
-	params   int
-	begin    uint32 // of the first entry that is no fact
-	sized    bool   // there is a Content-Length among the headers
+	data    string
+	conf    *Config
+	meta    [metaMax]uint32 // where the value begins, 0: there is none
+	headers uint32
+	params  uint32
+	begin   uint32 // of the first entry that is no fact
+	sized   bool   // there is a Content-Length among the headers
 }
 
 // entry is one entry of a packed block.
@@ -97,8 +95,7 @@ func (b *Block) parse(data []byte) error {
 			if e.id == 0 || e.id >= uint8(metaMax) || e.name != "" {
 				return errBlock
 			}
-			off := len(b.data) - len(rest) + bridge.EntrySize
-			b.meta[e.id] = span{uint32(off), uint32(len(e.value)) + 1}
+			b.meta[e.id] = uint32(len(b.data) - len(rest) + bridge.EntrySize)
 			if b.headers+b.params == 0 {
 				b.begin = uint32(len(b.data) - len(tail))
 			}
@@ -117,11 +114,12 @@ func (b *Block) parse(data []byte) error {
 
 // Meta returns a fact. A fact that is there may be empty.
 func (b *Block) Meta(id MetaID) (string, bool) {
-	s := b.meta[id]
-	if s.len == 0 {
+	off := b.meta[id]
+	if off == 0 {
 		return "", false
 	}
-	return b.data[s.off : s.off+s.len-1], true
+	e, _, ok := next(b.data[off-bridge.EntrySize:])
+	return e.value, ok
 }
 
 func (b *Block) get(id MetaID) string {

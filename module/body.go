@@ -17,7 +17,7 @@ import (
 type body struct {
 	x      *Exchange
 	kind   uint32
-	fd     int
+	fd     int32
 	off    int64
 	size   int64
 	inline []byte
@@ -35,7 +35,7 @@ type body struct {
 
 func (b *body) init(x *Exchange, inline []byte) {
 	b.x, b.kind, b.inline = x, x.s.BodyKind, inline
-	b.fd, b.size = int(x.s.BodyFD), x.s.ContentLength
+	b.fd, b.size = x.s.BodyFD, x.s.ContentLength
 	if b.kind == bridge.BodyNone {
 		b.eof = true
 	}
@@ -103,7 +103,7 @@ func (b *body) readFile(p []byte) (int, error) {
 	}
 	p = p[:min(int64(len(p)), left)]
 	for {
-		n, err := syscall.Pread(b.fd, p, b.off)
+		n, err := syscall.Pread(int(b.fd), p, b.off)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue
@@ -235,7 +235,7 @@ func (b *body) finish() {
 	b.x.b.Drop(b.list)
 	b.list = 0
 	if b.kind == bridge.BodyFile && b.fd >= 0 {
-		syscall.Close(b.fd)
+		syscall.Close(int(b.fd))
 		b.fd = -1
 	}
 }

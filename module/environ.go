@@ -52,7 +52,7 @@ func (b *Block) Environ(key string) (value string, ok bool) {
 	case "SERVER_PROTOCOL":
 		return b.Meta(MetaProtocol)
 	case "SERVER_SOFTWARE":
-		return b.software, b.software != ""
+		return b.conf.Software, b.conf.Software != ""
 	case "GATEWAY_INTERFACE":
 		return "CGI/1.1", true
 	case "REMOTE_ADDR":
@@ -84,7 +84,7 @@ func (b *Block) Environ(key string) (value string, ok bool) {
 // EnvironAll yields every key of the environ once, with its value.
 func (b *Block) EnvironAll() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		seen := make(map[string]bool, len(environKeys)+b.headers+b.params)
+		seen := make(map[string]bool, len(environKeys)+int(b.headers+b.params))
 		each := func(key string) bool {
 			if seen[key] {
 				return true

@@ -51,8 +51,7 @@ type Exchange struct {
 	out  output
 	web  *web
 	own  any    // was made with it
-	room []byte // behind the exchange: for the block, and what is made of it
-	used int    // of room
+	room []byte // behind the exchange and its block: for what is made of it
 }
 
 // take begins the exchange of the request in slot i.
@@ -67,10 +66,10 @@ func (g *Gateway) take(i uint32) (*Exchange, error) {
 	s.QueueUS = g.clock.since(s.SubmittedNS)
 	blockLen := int(s.BlockLen)
 	data := g.b.Block(s, x.room)
-	x.used = min(len(data), len(x.room))
+	x.room = x.room[min(len(data), len(x.room)):]
 	x.out.init(x)
 	x.in.init(x, data[min(blockLen, len(data)):])
-	x.block.software = g.conf.Software
+	x.block.conf = &g.conf
 	err := errBlock
 	if len(data) >= blockLen {
 		err = x.block.parse(data[:blockLen:blockLen])

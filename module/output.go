@@ -19,8 +19,6 @@ const inlineMax = 2048
 // that does not take what is flushed in crumbs must not cost a chunk for each.
 const piecesMax = 32
 
-type completer interface{ complete(first []byte, done bool) }
-
 // output is the response on its way to the host: first the head and a short
 // body in the slot, then chunks, under the request's credit.
 type output struct {
@@ -50,9 +48,9 @@ type output struct {
 	limit     atomic.Pointer[deadline]
 	broken    string // why the head cannot be sent, to be logged
 
-	// complete is asked for what the head still lacks, with the first bytes of
-	// the body, just before it is sent.
-	complete completer
+	// web is asked for what the head still lacks, with the first bytes of the
+	// body, just before it is sent; nil for the gateway interface.
+	web *response
 }
 
 var errCut = errors.New("gsgi: response given up")
@@ -261,8 +259,8 @@ func (o *output) flush() error {
 // sendHead hands the head to the host, with what is gathered in the slot.
 // first is what follows it; done says that nothing does.
 func (o *output) sendHead(first []byte, done bool) error {
-	if o.complete != nil {
-		o.complete.complete(o.first(first), done)
+	if o.web != nil {
+		o.web.complete(o.first(first), done)
 	}
 	if done && !o.streamed && o.head.length < 0 && bodyAllowed(o.head.status) && (o.x.flags&bridge.ReqHead == 0 || o.inline > 0) {
 		o.head.length = int64(o.inline)

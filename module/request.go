@@ -138,7 +138,7 @@ func plain(path string) bool {
 func (x *Exchange) fillHeader(r *http.Request) {
 	b := &x.block
 	r.Header = make(http.Header, b.headers)
-	values := make([]string, 0, b.headers)
+	values := make([]string, 0, max(b.headers, 1)-1) // without Host
 	chunked := x.flags&bridge.ReqChunked != 0
 	for name, value := range b.Headers() {
 		switch name {
@@ -234,12 +234,11 @@ func (x *Exchange) remoteAddr() string {
 	if port == "" {
 		port = "0"
 	}
-	free := x.room[x.used:]
-	if strings.IndexByte(addr, ':') >= 0 || len(addr)+1+len(port) > len(free) {
+	if strings.IndexByte(addr, ':') >= 0 || len(addr)+1+len(port) > len(x.room) {
 		return net.JoinHostPort(addr, port)
 	}
-	text := append(append(append(free[:0], addr...), ':'), port...)
-	x.used += len(text)
+	text := append(append(append(x.room[:0], addr...), ':'), port...)
+	x.room = x.room[len(text):]
 	return unsafe.String(&text[0], len(text))
 }
 

@@ -25,9 +25,9 @@ type response struct {
 	hasType  bool
 	encoded  bool
 	unsized  bool // no Content-Length is to be added
+	duplex   bool // EnableFullDuplex was called
 	transfer string
 	trailers []string
-	duplex   bool // EnableFullDuplex was called
 }
 
 var (
@@ -69,7 +69,7 @@ func (w *response) writeHeader(code int) {
 	w.wrote = true
 	o.commit(code, w.contentLength())
 	w.pack(&o.head)
-	o.complete = w
+	o.web = w
 }
 
 // contentLength takes the handler's own Content-Length.

@@ -40,11 +40,12 @@ func place[T, R any](p *roomy[T, R]) (*Exchange, *T) {
 }
 
 // Rooms for a short request, for a browser's, and for one with long cookies.
+// With a request of net/http they fill size classes of Go's allocator.
 type (
 	noRoom     [0]byte
 	smallRoom  [288]byte
-	middleRoom [1024]byte
-	largeRoom  [2048]byte
+	middleRoom [1184]byte
+	largeRoom  [2080]byte
 )
 
 // madeOfBlock is what the strings that are made of a block need.
