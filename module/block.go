@@ -55,61 +55,58 @@ type Block struct {
 	sized   bool   // there is a Content-Length among the headers
 }
 
-// entry is one entry of a packed block.
-type entry struct {
-	kind  uint8
-	id    uint8
-	name  string
-	value string
-}
-
-// next cuts the first entry off data. ok is false at the end and when data is
-// malformed; then rest is not empty.
-func next(data string) (e entry, rest string, ok bool) {
-	if len(data) < bridge.EntrySize {
-		return e, data, false
-	}
-	raw := unsafe.Slice(unsafe.StringData(data), bridge.EntrySize)
-	e.kind, e.id = raw[0], raw[1]
-	nameLen := int(binary.NativeEndian.Uint16(raw[2:]))
-	valueLen := int(binary.NativeEndian.Uint32(raw[4:]))
-	rest = data[bridge.EntrySize:]
-	if nameLen > len(rest) || valueLen > len(rest)-nameLen {
-		return e, data, false
-	}
-	e.name = rest[:nameLen]
-	e.value = rest[nameLen : nameLen+valueLen]
-	return e, rest[nameLen+valueLen:], true
-}
-
-// parse reads a packed block. The block keeps data.
+// parse reads a packed block. The block keeps data, as far as it is well
+// formed.
 func (b *Block) parse(data []byte) error {
 	b.data = unsafe.String(unsafe.SliceData(data), len(data))
-	for rest := b.data; rest != ""; {
-		e, tail, ok := next(rest)
-		if !ok {
-			return errBlock
+	for off := 0; off < len(data); {
+		e := data[off:]
+		if len(e) < bridge.EntrySize {
+			return b.malformed(off)
 		}
-		switch e.kind {
+		name, value := lengths(e)
+		size := bridge.EntrySize + name + value
+		if size > len(e) {
+			return b.malformed(off)
+		}
+		switch e[0] {
 		case bridge.EntryMeta:
-			if e.id == 0 || e.id >= uint8(metaMax) || e.name != "" {
-				return errBlock
+			if id := e[1]; id == 0 || id >= uint8(metaMax) || name != 0 {
+				return b.malformed(off)
 			}
-			b.meta[e.id] = uint32(len(b.data) - len(rest) + bridge.EntrySize)
+			b.meta[e[1]] = uint32(off + bridge.EntrySize)
 			if b.headers+b.params == 0 {
-				b.begin = uint32(len(b.data) - len(tail))
+				b.begin = uint32(off + size)
 			}
 		case bridge.EntryHeader:
 			b.headers++
-			b.sized = b.sized || e.name == "Content-Length"
+			b.sized = b.sized || string(e[bridge.EntrySize:][:name]) == "Content-Length"
 		case bridge.EntryParam:
 			b.params++
 		default:
-			return errBlock
+			return b.malformed(off)
 		}
-		rest = tail
+		off += size
 	}
 	return nil
+}
+
+func (b *Block) malformed(off int) error {
+	b.data = b.data[:off]
+	return errBlock
+}
+
+// lengths are those of the name and the value of the entry that e begins with.
+func lengths(e []byte) (name, value int) {
+	return int(binary.NativeEndian.Uint16(e[2:])), int(binary.NativeEndian.Uint32(e[4:]))
+}
+
+// cut cuts the first entry off data, which is well formed and not empty.
+func cut(data string) (kind uint8, name, value, rest string) {
+	e := unsafe.Slice(unsafe.StringData(data), bridge.EntrySize)
+	n, v := lengths(e)
+	rest = data[bridge.EntrySize:]
+	return e[0], rest[:n], rest[n : n+v], rest[n+v:]
 }
 
 // Meta returns a fact. A fact that is there may be empty.
@@ -118,8 +115,8 @@ func (b *Block) Meta(id MetaID) (string, bool) {
 	if off == 0 {
 		return "", false
 	}
-	e, _, ok := next(b.data[off-bridge.EntrySize:])
-	return e.value, ok
+	n := binary.NativeEndian.Uint32(unsafe.Slice(unsafe.StringData(b.data[off-4:]), 4))
+	return b.data[off : off+n], true
 }
 
 func (b *Block) get(id MetaID) string {
@@ -130,12 +127,9 @@ func (b *Block) get(id MetaID) string {
 // entries yields the entries of one kind, in order; not for facts.
 func (b *Block) entries(kind uint8) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		for rest := b.data[b.begin:]; ; {
-			e, tail, ok := next(rest)
-			if !ok {
-				return
-			}
-			if e.kind == kind && !yield(e.name, e.value) {
+		for rest := b.data[b.begin:]; rest != ""; {
+			k, name, value, tail := cut(rest)
+			if k == kind && !yield(name, value) {
 				return
 			}
 			rest = tail

@@ -188,8 +188,8 @@ func FuzzHead(f *testing.F) {
 			require.Positive(t, whole)
 			for piece := string(rest[:whole]); piece != ""; {
 				require.GreaterOrEqual(t, len(piece), bridge.EntrySize)
-				_, _, ok := next(piece)
-				require.True(t, ok)
+				n, v := lengths([]byte(piece))
+				require.Equal(t, [2]int{len(name), len(value)}, [2]int{n, v})
 				size := bridge.EntrySize + len(name) + len(value) + 2
 				assert.Equal(t, name+"\x00"+value+"\x00", piece[bridge.EntrySize:size])
 				piece = piece[size:]

@@ -106,16 +106,18 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 // cancel ends the context, once.
 func (c *requestContext) cancel(err error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.err != nil {
+		c.mu.Unlock()
 		return
 	}
 	c.err = err
 	if c.done != nil {
 		close(c.done)
 	}
-	for a := range c.after {
+	after := c.after
+	c.after = nil
+	c.mu.Unlock()
+	for a := range after {
 		go a.f()
 	}
-	c.after = nil
 }

@@ -38,8 +38,7 @@ func (e *entries) add(name, value string) string {
 func fields(data []byte) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for len(data) >= bridge.EntrySize {
-			name := int(binary.NativeEndian.Uint16(data[2:]))
-			value := int(binary.NativeEndian.Uint32(data[4:]))
+			name, value := lengths(data)
 			data = data[bridge.EntrySize:]
 			if name+value+2 > len(data) {
 				return
@@ -58,9 +57,8 @@ func (e *entries) reset() { e.data, e.count = e.data[:0], 0 }
 // into room bytes.
 func within(data []byte, room int) (n int) {
 	for n < len(data) {
-		e := data[n:]
-		size := bridge.EntrySize + int(binary.NativeEndian.Uint16(e[2:])) + 1 +
-			int(binary.NativeEndian.Uint32(e[4:])) + 1
+		name, value := lengths(data[n:])
+		size := bridge.EntrySize + name + 1 + value + 1
 		if n+size > room {
 			break
 		}

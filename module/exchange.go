@@ -78,21 +78,25 @@ func (g *Gateway) take(i uint32) (*Exchange, error) {
 	if g.stopping.Load() {
 		x.ctx.cancel(context.Canceled)
 	}
-	x.look()
+	x.obey()
 	return x, err
 }
 
 // look reads what the host says of the request, after a poke.
 func (x *Exchange) look() {
-	flags := x.s.HostFlags.Load()
-	switch {
+	x.obey()
+	signal(x.state.r)
+	signal(x.state.w)
+}
+
+// obey ends the context if the host wants no more.
+func (x *Exchange) obey() {
+	switch flags := x.s.HostFlags.Load(); {
 	case flags&bridge.HostTimeout != 0:
 		x.ctx.cancel(context.DeadlineExceeded)
 	case flags&bridge.HostGone != 0:
 		x.ctx.cancel(context.Canceled)
 	}
-	signal(x.state.r)
-	signal(x.state.w)
 }
 
 func (x *Exchange) gone() bool { return x.s.HostFlags.Load()&bridge.HostGone != 0 }

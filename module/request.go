@@ -137,8 +137,9 @@ func plain(path string) bool {
 // keeps out of it is kept out: Host, Transfer-Encoding, Trailer.
 func (x *Exchange) fillHeader(r *http.Request) {
 	b := &x.block
-	r.Header = make(http.Header, b.headers)
-	values := make([]string, 0, max(b.headers, 1)-1) // without Host
+	most := max(b.headers, 1) - 1 // there is a Host
+	r.Header = make(http.Header, most)
+	values := make([]string, 0, most)
 	chunked := x.flags&bridge.ReqChunked != 0
 	for name, value := range b.Headers() {
 		switch name {

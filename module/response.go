@@ -26,6 +26,7 @@ type response struct {
 	encoded  bool
 	unsized  bool // no Content-Length is to be added
 	duplex   bool // EnableFullDuplex was called
+	prefixed bool // the header had a field with http.TrailerPrefix
 	transfer string
 	trailers []string
 }
@@ -97,6 +98,7 @@ func (w *response) contentLength() int64 {
 func (w *response) pack(h *head) {
 	for name, values := range w.header {
 		if strings.HasPrefix(name, http.TrailerPrefix) {
+			w.prefixed = true
 			continue
 		}
 		for _, value := range values {
@@ -318,8 +320,12 @@ func (w *response) finish() {
 }
 
 // sendTrailers publishes what the handler set as trailers, declared before or
-// by http.TrailerPrefix.
+// by http.TrailerPrefix. As with net/http, a short response of HTTP/1 has only
+// those that were there with its header.
 func (w *response) sendTrailers() {
+	if !w.x.out.sent && w.x.proto < 2000 && !w.prefixed && len(w.trailers) == 0 {
+		return
+	}
 	var t head
 	add := func(name string, values []string) {
 		for _, value := range values {
