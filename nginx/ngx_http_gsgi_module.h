@@ -26,6 +26,7 @@
 
 /* a request that nothing else limits keeps its worker from exiting */
 #define NGX_HTTP_GSGI_HOLD         3600000
+#define NGX_HTTP_GSGI_WATCH        1000
 
 #define NGX_HTTP_GSGI_DRAIN_LIMIT  30000
 #define NGX_HTTP_GSGI_STOP_LIMIT   500
@@ -160,6 +161,8 @@ typedef struct {
     uint32_t                    armed;         /* a wake-up that is owed */
     uint32_t                    submitted;     /* in this turn */
     ngx_uint_t                  nactive;       /* requests with a slot */
+    uint64_t                    turn_ns;       /* its first submission */
+    ngx_queue_t                 young;         /* requests without a timer */
     ngx_queue_t                 waiting;       /* requests without a slot */
     ngx_uint_t                  nwaiting;
     ngx_queue_t                 starved;       /* bodies without a chunk */
@@ -201,7 +204,7 @@ typedef struct {
     gsgi_slot_t                *slot;
 
     ngx_event_t                 timer;
-    ngx_queue_t                 queue;
+    ngx_queue_t                 queue;         /* waiting, or young */
     ngx_queue_t                 starved;
 
     ngx_msec_t                  start;
@@ -230,6 +233,7 @@ typedef struct {
 
     unsigned                    counted:1;
     unsigned                    queued:1;
+    unsigned                    young:1;
     unsigned                    starving:1;
     unsigned                    body_begun:1;
     unsigned                    body_entered:1;
@@ -261,6 +265,7 @@ ngx_int_t ngx_http_gsgi_submit(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx);
 ngx_int_t ngx_http_gsgi_has_body(ngx_http_request_t *r);
 void ngx_http_gsgi_set_timer(ngx_http_gsgi_ctx_t *ctx);
+void ngx_http_gsgi_set_timers(ngx_http_gsgi_worker_t *w);
 void ngx_http_gsgi_end(ngx_http_gsgi_ctx_t *ctx, uint32_t host_flags);
 void ngx_http_gsgi_release(void *data);
 ngx_http_gsgi_ctx_t *ngx_http_gsgi_find_ctx(ngx_http_request_t *r);

@@ -17,7 +17,6 @@
 #define NGX_HTTP_GSGI_DRAIN_TICK    50
 #define NGX_HTTP_GSGI_ABANDONED     10000
 #define NGX_HTTP_GSGI_TRIM          1000
-#define NGX_HTTP_GSGI_WATCH         1000
 #define NGX_HTTP_GSGI_LOG_PIECE     1400
 
 
@@ -151,6 +150,7 @@ ngx_http_gsgi_create_worker(ngx_cycle_t *cycle,
     w->start_timeout = gmcf->start_timeout;
     w->load_time = ngx_current_msec;
 
+    ngx_queue_init(&w->young);
     ngx_queue_init(&w->waiting);
     ngx_queue_init(&w->starved);
 
@@ -626,7 +626,10 @@ ngx_http_gsgi_update_figures(ngx_http_gsgi_worker_t *w)
 }
 
 
-/* an application that waits for a signal of its own says nothing */
+/*
+ * An application that waits for a signal of its own says nothing, and requests
+ * that stay need their timers.
+ */
 
 static void
 ngx_http_gsgi_watch_handler(ngx_event_t *ev)
@@ -636,6 +639,7 @@ ngx_http_gsgi_watch_handler(ngx_event_t *ev)
     w = ev->data;
 
     ngx_http_gsgi_check_signals(w);
+    ngx_http_gsgi_set_timers(w);
 
     if (w->nactive) {
         ngx_add_timer(ev, NGX_HTTP_GSGI_WATCH);

@@ -14,6 +14,9 @@ static ngx_http_gsgi_ctx_t *ngx_http_gsgi_create_ctx(ngx_http_request_t *r,
 static void ngx_http_gsgi_body_handler(ngx_http_request_t *r);
 static void ngx_http_gsgi_cleanup(void *data);
 
+static void ngx_http_gsgi_begin_timer(ngx_http_gsgi_ctx_t *ctx);
+static void ngx_http_gsgi_grow_up(ngx_http_gsgi_ctx_t *ctx);
+static ngx_msec_int_t ngx_http_gsgi_left(ngx_http_gsgi_ctx_t *ctx);
 static void ngx_http_gsgi_timer_handler(ngx_event_t *ev);
 static void ngx_http_gsgi_timeout(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx, const char *limit, ngx_msec_t msec);
@@ -322,6 +325,8 @@ ngx_http_gsgi_release(void *data)
 void
 ngx_http_gsgi_end(ngx_http_gsgi_ctx_t *ctx, uint32_t host_flags)
 {
+    ngx_http_gsgi_grow_up(ctx);
+
     if (ctx->timer.timer_set) {
         ngx_del_timer(&ctx->timer);
     }
@@ -358,6 +363,98 @@ ngx_http_gsgi_end(ngx_http_gsgi_ctx_t *ctx, uint32_t host_flags)
 void
 ngx_http_gsgi_set_timer(ngx_http_gsgi_ctx_t *ctx)
 {
+    ngx_msec_int_t  left;
+
+    left = ngx_http_gsgi_left(ctx);
+
+    if (ctx->young && left >= 2 * NGX_HTTP_GSGI_WATCH) {
+        return;
+    }
+
+    ngx_http_gsgi_grow_up(ctx);
+
+    ngx_add_timer(&ctx->timer, (ngx_msec_t) ngx_max(left, 1));
+}
+
+
+/*
+ * Most requests have ended long before their limit: a timer is set for those
+ * that are still there when the watch, which comes once in a second, finds
+ * them for the second time at the latest.
+ */
+
+static void
+ngx_http_gsgi_begin_timer(ngx_http_gsgi_ctx_t *ctx)
+{
+    ngx_http_gsgi_worker_t  *w;
+
+    w = ctx->worker;
+
+    if (!ctx->timer.timer_set
+        && ngx_http_gsgi_left(ctx) >= 2 * NGX_HTTP_GSGI_WATCH)
+    {
+        ctx->young = 1;
+        ngx_queue_insert_tail(&w->young, &ctx->queue);
+
+        if (!w->watch_event.timer_set) {
+            ngx_add_timer(&w->watch_event, NGX_HTTP_GSGI_WATCH);
+        }
+
+        /* a worker that exits waits for its timers */
+
+        w->watch_event.cancelable = 0;
+
+        return;
+    }
+
+    ngx_http_gsgi_set_timer(ctx);
+}
+
+
+static void
+ngx_http_gsgi_grow_up(ngx_http_gsgi_ctx_t *ctx)
+{
+    ngx_http_gsgi_worker_t  *w;
+
+    if (!ctx->young) {
+        return;
+    }
+
+    w = ctx->worker;
+
+    ctx->young = 0;
+    ngx_queue_remove(&ctx->queue);
+
+    w->watch_event.cancelable = ngx_queue_empty(&w->young);
+}
+
+
+void
+ngx_http_gsgi_set_timers(ngx_http_gsgi_worker_t *w)
+{
+    ngx_queue_t          *q;
+    ngx_http_gsgi_ctx_t  *ctx;
+
+    while (!ngx_queue_empty(&w->young)) {
+
+        q = ngx_queue_head(&w->young);
+        ctx = ngx_queue_data(q, ngx_http_gsgi_ctx_t, queue);
+
+        if (ngx_current_msec - ctx->submitted < NGX_HTTP_GSGI_WATCH) {
+            return;
+        }
+
+        ngx_http_gsgi_grow_up(ctx);
+        ngx_http_gsgi_set_timer(ctx);
+    }
+}
+
+
+/* the time until the next limit, in milliseconds */
+
+static ngx_msec_int_t
+ngx_http_gsgi_left(ngx_http_gsgi_ctx_t *ctx)
+{
     ngx_msec_t                 now, limit;
     ngx_msec_int_t             left, rest;
     ngx_http_gsgi_worker_t    *w;
@@ -387,7 +484,7 @@ ngx_http_gsgi_set_timer(ngx_http_gsgi_ctx_t *ctx)
         left = ngx_min(left, rest);
     }
 
-    ngx_add_timer(&ctx->timer, (ngx_msec_t) ngx_max(left, 1));
+    return left;
 }
 
 
@@ -508,12 +605,19 @@ ngx_http_gsgi_submit(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
                                     gsgi_slot_index(w->bridge, slot));
     }
 
-    ngx_http_gsgi_set_timer(ctx);
+    ngx_http_gsgi_begin_timer(ctx);
 
     ngx_http_gsgi_post(w);
 
+    if (w->submitted) {
+        slot->submitted_ns = w->turn_ns;
+    }
+
     gsgi_slot_submit(w->bridge, slot);
-    w->submitted++;
+
+    if (w->submitted++ == 0) {
+        w->turn_ns = slot->submitted_ns;
+    }
 
     return NGX_OK;
 }

@@ -141,7 +141,8 @@ u_char *gsgi_slot_data(gsgi_slot_t *slot);
 /* Gives back a slot that was never submitted. */
 void gsgi_slot_put(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
-/* Submits; sets submitted_ns, counts it in in_flight and wakes the library. */
+/* Submits: sets submitted_ns if it is 0, counts the slot in in_flight and
+ * wakes the library. */
 void gsgi_slot_submit(gsgi_bridge_t *b, gsgi_slot_t *slot);
 
 /* Rings GSGI_SQ_POKE. */

@@ -157,7 +157,9 @@ gsgi_slot_put(gsgi_bridge_t *b, gsgi_slot_t *slot)
 void
 gsgi_slot_submit(gsgi_bridge_t *b, gsgi_slot_t *slot)
 {
-    slot->submitted_ns = gsgi_now();
+    if (slot->submitted_ns == 0) {
+        slot->submitted_ns = gsgi_now();
+    }
 
     gsgi_store(&slot->counted, 1);
     gsgi_add(&b->region->in_flight, 1);

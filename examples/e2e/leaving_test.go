@@ -57,6 +57,23 @@ func TestTimeouts(t *testing.T) {
 			assert.Equal(t, "0\n1\n2\n3\n", a.body)
 		})
 	})
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		s := launch(t, kind, setup{server: standardRoot(kind) + locationConf(kind, "/before/", "gsgi_script_name /before; gsgi_timeout 2300ms;", "GSGIScriptName /before\nGSGITimeout 2300ms") +
+			locationConf(kind, "/behind/", "gsgi_script_name /behind; gsgi_request_timeout 2600ms;", "GSGIScriptName /behind\nGSGIRequestTimeout 2600ms")})
+		g := newGate(t)
+		begun := time.Now()
+		before, behind := s.dial(t), s.dial(t)
+		before.send("GET /before/wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("before"))
+		v := g.next()
+		behind.send("GET /behind/flush?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("behind"))
+		w := g.next()
+		assert.Equal(t, 504, before.answer("GET").StatusCode)
+		assert.InDelta(t, 2.3, time.Since(begun).Seconds(), 0.25, "a limit of seconds")
+		assert.Error(t, behind.answer("GET").err)
+		assert.InDelta(t, 2.6, time.Since(begun).Seconds(), 0.3, "a limit of seconds, behind the head")
+		v.release()
+		w.release()
+	})
 	each(t, h1Ways, func(t *testing.T, x *target) {
 		x.run(t, "gsgi_timeout stands still while the handler waits for the body", func(t *testing.T) {
 			s := launch(t, x.kind, setup{server: locationConf(x.kind, "/",

@@ -103,6 +103,34 @@ func TestGracefulStop(t *testing.T) {
 	})
 }
 
+// TestGracefulStopBehindAFailure: a worker whose main has failed ends what it
+// has begun.
+func TestGracefulStopBehindAFailure(t *testing.T) {
+	everyServer(t, []string{nginx, event}, func(t *testing.T, kind string) {
+		conf := inRoom(kind, setup{server: standardRoot(kind), app: "-entries=8080 -fail=late"})
+		conf.top = "worker_processes 1;"
+		s := launchUnclean(t, kind, conf)
+		s.untilAnswers(t)
+		g := newGate(t)
+		ends, waits := s.dial(t), s.dial(t)
+		waits.send("GET /wait?%s HTTP/1.1\r\nHost: localhost\r\n\r\n", g.query("held"))
+		v := g.next()
+		ends.send("GET /endmain HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+		s.log.want(t, 0, `main has panicked: late on demand`)
+		ends.Close()
+		if s.apache() {
+			s.signal(t, syscall.SIGWINCH)
+		} else {
+			s.signal(t, syscall.SIGQUIT)
+		}
+		v.silent(300 * time.Millisecond)
+		v.release()
+		assert.Equal(t, "waited\n", waits.answer("GET").body)
+		waits.Close()
+		s.ended(t, 30*time.Second)
+	})
+}
+
 func TestStopCutsWhatDoesNotEnd(t *testing.T) {
 	everyServer(t, []string{nginx, event, prefork}, func(t *testing.T, kind string) {
 		for _, c := range []struct {

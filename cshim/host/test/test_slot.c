@@ -109,6 +109,19 @@ submit_counts_and_stamps(void)
 
     fake_release(b, slot, 0);
     CHECK(gsgi_completion_next(b, &slot, &events) == GSGI_AGAIN);
+
+    /* a host that knows the time has it kept, in this life of the slot */
+
+    slot = gsgi_slot_get(b);
+    CHECK(slot->submitted_ns == 0);
+    slot->submitted_ns = 1;
+    gsgi_slot_submit(b, slot);
+    CHECK(slot->submitted_ns == 1);
+
+    CHECK(fake_pop(b, &index, &events) == GSGI_OK);
+    gsgi_slot_release(b, slot, 0);
+    fake_release(b, slot, 0);
+    CHECK(gsgi_completion_next(b, &slot, &events) == GSGI_AGAIN);
     test_done(b);
 }
 

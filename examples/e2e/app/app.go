@@ -77,6 +77,7 @@ var routes = map[string]http.HandlerFunc{
 	"exit":      exit,
 	"maps":      maps,
 	"segv":      segv,
+	"endmain":   endMain,
 	"log":       logs,
 	"flood":     flood,
 	"nil":       nilDereference,

@@ -103,6 +103,11 @@ func exit(w http.ResponseWriter, r *http.Request) {
 	os.Exit(int(number(query, "code", 3)))
 }
 
+// MainEnds has a value when the main of the program is to panic.
+var MainEnds = make(chan struct{}, 1)
+
+func endMain(w http.ResponseWriter, r *http.Request) { MainEnds <- struct{}{} }
+
 // Segv reads from address 0 in C, set by the program that has C in it.
 var Segv = func() {}
 

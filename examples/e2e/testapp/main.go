@@ -29,7 +29,7 @@ import (
 
 var (
 	entries = flag.String("entries", "8080,admin,gw,mux,nest,nestweb", "what to serve")
-	fail    = flag.String("fail", "", "return, panic, long, exit, error, flag, maps or hang instead of serving")
+	fail    = flag.String("fail", "", "return, panic, long, exit, error, flag, maps or hang instead of serving; late: beside it")
 	code    = flag.Int("code", 3, "what to exit with")
 	when    = flag.String("when", "server", "where to fail: probe, server")
 	life    = flag.String("life", "", "file for what happens to the application")
@@ -65,7 +65,7 @@ func main() {
 	if goapp.Mode() == goapp.Checking {
 		where = "probe"
 	}
-	if *fail != "" && *when == where {
+	if *fail != "" && *fail != "late" && *when == where {
 		failNow()
 		return
 	}
@@ -94,6 +94,15 @@ func main() {
 	time.Sleep(*pause)
 	if *own {
 		log.Fatal(goapp.Serve(record.Server(":8080", app.Handler())))
+	}
+	if *fail == "late" {
+		go func() { log.Fatal(goapp.ListenAndServe(":8080", app.Handler())) }()
+		select {
+		case <-app.MainEnds:
+			panic("late on demand")
+		case <-goapp.Context().Done():
+			return
+		}
 	}
 	log.Fatal(goapp.ListenAndServe(":8080", app.Handler()))
 }
