@@ -134,8 +134,6 @@ func TestValidateHeader(t *testing.T) {
 	}
 }
 
-// FuzzBlock: no bytes at all make the decoder read outside or loop, and every
-// lookup agrees with the iteration.
 // TestExchangesFillSizeClasses is about memory: 8 bytes more in an exchange
 // are 128 to 256 in the heap. To an object with pointers the allocator adds 8.
 func TestExchangesFillSizeClasses(t *testing.T) {
@@ -144,6 +142,8 @@ func TestExchangesFillSizeClasses(t *testing.T) {
 	assert.LessOrEqual(t, unsafe.Sizeof(roomy[web, largeRoom]{}), uintptr(3200-8))
 }
 
+// FuzzBlock: no bytes at all make the decoder read outside or loop, and every
+// lookup agrees with the iteration.
 func FuzzBlock(f *testing.F) {
 	f.Add(fakehost.Block(&fakehost.Request{Method: "GET", Target: "/?q", Header: [][2]string{{"Host", "a"}, {"Cookie", "b"}}}))
 	f.Add(fakehost.Entry(nil, bridge.EntryParam, 0, "HTTPS", "on"))

@@ -26,6 +26,8 @@
 
 /* a request that nothing else limits keeps its worker from exiting */
 #define NGX_HTTP_GSGI_HOLD         3600000
+
+/* between two looks at what is active */
 #define NGX_HTTP_GSGI_WATCH        1000
 
 #define NGX_HTTP_GSGI_DRAIN_LIMIT  30000

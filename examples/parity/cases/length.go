@@ -154,6 +154,10 @@ func lengthCases() []Case {
 			w.(http.Flusher).Flush()
 			w.Header().Set(http.TrailerPrefix+"X-A", "1")
 		}, Send: Get("/", "TE: trailers"), HTTP2: true},
+		{Name: "trailers that nobody knew of", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
+			_, _ = io.WriteString(w, "text")
+			w.Header().Set(http.TrailerPrefix+"X-A", "1")
+		}, Send: Get("/", "TE: trailers"), HTTP2: true},
 		{Name: "trailers for a client that did not ask", Handle: func(w http.ResponseWriter, _ *http.Request, _ Say) {
 			w.Header().Set("Trailer", "X-A")
 			_, _ = io.WriteString(w, "text")
