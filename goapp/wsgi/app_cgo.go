@@ -6,10 +6,8 @@ package wsgi
 // #cgo CFLAGS: -I${SRCDIR}/../../cshim
 // #cgo pkg-config: python3-embed
 // #cgo LDFLAGS: -ldl -lpthread
-// #cgo noescape gsgi_job_submit
-// #cgo nocallback gsgi_job_submit
+// #cgo nocallback gsgi_job_queued
 // #cgo nocallback gsgi_thread_job
-// #cgo nocallback gsgi_done_take
 // #include <stdlib.h>
 // #include "host.h"
 import "C"

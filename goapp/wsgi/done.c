@@ -84,8 +84,8 @@ gsgi_done_put(gsgi_job_t *job, int how)
     return 1;
 }
 
-gsgi_job_t *
-gsgi_done_take(void)
+gsgi_job_t **
+gsgi_done_list(void)
 {
-    return __atomic_exchange_n(&done, NULL, __ATOMIC_SEQ_CST);
+    return &done;
 }

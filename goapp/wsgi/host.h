@@ -47,7 +47,7 @@ struct gsgi_job_s {
     int64_t      file_len;
     int          fd;                /* GSGI_SEND_FILE */
     uint64_t     begun;             /* CLOCK_MONOTONIC, ns */
-    int          how;               /* of gsgi_done_take */
+    int          how;               /* of gsgi_done_list */
 
     gsgi_job_t  *next;
 };
@@ -80,18 +80,31 @@ int gsgi_python_stop(unsigned ms);
 gsgi_job_t *gsgi_job_new(uint64_t id);
 void gsgi_job_free(gsgi_job_t *job);
 
-/* Puts entries and body, copies, into the job and queues it. */
-int gsgi_job_submit(gsgi_job_t *job, const char *more, size_t more_len,
-    const char *entries, size_t entries_len, const char *body,
-    size_t body_len);
+/* Room for size bytes in data; what was there is lost.  0, or -1. */
+int gsgi_job_reserve(gsgi_job_t *job, size_t size);
+
+/*
+ * Where Go puts jobs: it adds one to the list, a stack by next, and then calls
+ * gsgi_job_queued unless watched is set.  A call into C wakes the runtime's
+ * monitor, so there is none while a thread computes and another looks at the
+ * queue anyway.
+ */
+typedef struct {
+    gsgi_job_t  *jobs;              /* atomic */
+    uint32_t     watched;           /* atomic */
+} gsgi_inbox_t;
+
+gsgi_inbox_t *gsgi_job_inbox(void);
+void gsgi_job_queued(void);
 
 /*
  * Answers that wait to be sent as by gsgi_go_send, with how of each: a list by
- * next.  gsgi_done_open returns an eventfd that tells of them, -1 when there
- * is none; it is called before gsgi_python_start.
+ * next, which is taken by an atomic exchange with NULL.  gsgi_done_open returns
+ * an eventfd that is written when the list was empty, -1 when there is none;
+ * it is called before gsgi_python_start.
  */
 int gsgi_done_open(void);
-gsgi_job_t *gsgi_done_take(void);
+gsgi_job_t **gsgi_done_list(void);
 
 /* What thread i does: the id of its job + 1, 0 for none. */
 uint64_t gsgi_thread_job(unsigned i);

@@ -8,6 +8,7 @@ import "C"
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/gsgi/gsgi/module"
@@ -104,11 +105,31 @@ func (t *table) late(id uint64) bool {
 // submit hands the job to the Python threads. more are entries in front of
 // the others.
 func (j *job) submit(more, entries string, body []byte) {
-	rc := C.gsgi_job_submit(j.c,
-		(*C.char)(unsafe.Pointer(unsafe.StringData(more))), C.size_t(len(more)),
-		(*C.char)(unsafe.Pointer(unsafe.StringData(entries))), C.size_t(len(entries)),
-		(*C.char)(unsafe.Pointer(unsafe.SliceData(body))), C.size_t(len(body)))
-	if rc != 0 {
+	size := C.size_t(len(more) + len(entries) + len(body))
+	if size > j.c.room && C.gsgi_job_reserve(j.c, size) != 0 {
 		panic("wsgi: out of memory")
+	}
+	data := bytes(j.c.data, size)
+	n := copy(data, more)
+	n += copy(data[n:], entries)
+	copy(data[n:], body)
+	j.c.entries_len, j.c.body_len = C.uint32_t(n), C.size_t(len(body))
+	put(j.c)
+}
+
+var inbox = C.gsgi_job_inbox()
+
+// put adds a job to the inbox.
+func put(c *C.gsgi_job_t) {
+	list := (*unsafe.Pointer)(unsafe.Pointer(&inbox.jobs))
+	for {
+		top := atomic.LoadPointer(list)
+		c.next = (*C.gsgi_job_t)(top)
+		if atomic.CompareAndSwapPointer(list, top, unsafe.Pointer(c)) {
+			break
+		}
+	}
+	if atomic.LoadUint32((*uint32)(&inbox.watched)) == 0 {
+		C.gsgi_job_queued()
 	}
 }

@@ -35,6 +35,14 @@ static struct {
     uint64_t         taken;         /* jobs, ever */
 } pool = { PTHREAD_MUTEX_INITIALIZER, NULL, NULL, 0, 0, 0, 0, 0, 0, 0 };
 
+static gsgi_inbox_t inbox;
+
+gsgi_inbox_t *
+gsgi_job_inbox(void)
+{
+    return &inbox;
+}
+
 gsgi_job_t *
 gsgi_job_new(uint64_t id)
 {
@@ -132,60 +140,84 @@ choose(void)
     return &gsgi_python.threads[pool.idle - 1];
 }
 
+/* Moves what Go has put into the inbox, last in, first out, to the queue. */
 static void
-queue(gsgi_job_t *job)
+drain(void)
 {
-    gsgi_thread_t *t;
+    gsgi_job_t *job, *last, *next, *first = NULL;
 
-    job->next = NULL;
+    if (!__atomic_load_n(&inbox.jobs, __ATOMIC_SEQ_CST)) {
+        return;
+    }
 
-    pthread_mutex_lock(&pool.lock);
+    job = __atomic_exchange_n(&inbox.jobs, NULL, __ATOMIC_SEQ_CST);
+
+    for (last = job; job; job = next) {
+        next = job->next;
+        job->next = first;
+        first = job;
+    }
 
     if (pool.tail) {
-        pool.tail->next = job;
+        pool.tail->next = first;
     } else {
-        pool.head = job;
+        pool.head = first;
     }
-    pool.tail = job;
-    t = choose();
+    pool.tail = last;
+}
 
-    pthread_mutex_unlock(&pool.lock);
+/* Before the lock is let go: Go need not tell of a job while the standby looks
+ * and has found somebody computing.  Whoever takes that back looks for what
+ * has come without a word; returns who is to be told of it. */
+static gsgi_thread_t *
+set_watched(void)
+{
+    uint32_t watched = pool.standby && pool.locked;
 
+    if (watched == inbox.watched) {
+        return NULL;
+    }
+
+    __atomic_store_n(&inbox.watched, watched, __ATOMIC_SEQ_CST);
+
+    if (watched) {
+        return NULL;
+    }
+
+    drain();
+
+    return pool.head ? choose() : NULL;
+}
+
+static void
+tell(gsgi_thread_t *t)
+{
     if (t) {
         pthread_cond_signal(&t->cond);
     }
 }
 
-int
-gsgi_job_submit(gsgi_job_t *job, const char *more, size_t more_len,
-    const char *entries, size_t entries_len, const char *body,
-    size_t body_len)
+void
+gsgi_job_queued(void)
 {
-    if (gsgi_job_reserve(job, more_len + entries_len + body_len)) {
-        return -1;
-    }
+    gsgi_thread_t *t, *other;
 
-    if (more_len) {
-        memcpy(job->data, more, more_len);
-    }
-    if (entries_len) {
-        memcpy(job->data + more_len, entries, entries_len);
-    }
-    if (body_len) {
-        memcpy(job->data + more_len + entries_len, body, body_len);
-    }
+    pthread_mutex_lock(&pool.lock);
 
-    job->entries_len = (uint32_t) (more_len + entries_len);
-    job->body_len = body_len;
-    queue(job);
+    drain();
+    t = pool.head ? choose() : NULL;
+    other = set_watched();
 
-    return 0;
+    pthread_mutex_unlock(&pool.lock);
+
+    tell(t);
+    tell(other);
 }
 
 static gsgi_job_t *
 next_job(gsgi_thread_t *self)
 {
-    gsgi_thread_t *t = NULL;
+    gsgi_thread_t *other, *t = NULL;
     gsgi_job_t *job;
 
     pthread_mutex_lock(&pool.lock);
@@ -195,6 +227,7 @@ next_job(gsgi_thread_t *self)
         pool.coming--;
     }
 
+    drain();
     job = pool.head;
     if (job) {
         pool.taken++;
@@ -205,12 +238,12 @@ next_job(gsgi_thread_t *self)
             t = choose();
         }
     }
+    other = set_watched();
 
     pthread_mutex_unlock(&pool.lock);
 
-    if (t) {
-        pthread_cond_signal(&t->cond);
-    }
+    tell(t);
+    tell(other);
 
     return job;
 }
@@ -233,6 +266,8 @@ stand_by(gsgi_thread_t *t)
     if (pthread_cond_timedwait(&t->cond, &pool.lock, &ts) != ETIMEDOUT) {
         return 0;
     }
+
+    drain();
 
     if (!is_locked()) {
         pool.locked = 0;
@@ -262,6 +297,8 @@ wait_job(gsgi_thread_t *t, int others)
 
     pthread_mutex_lock(&pool.lock);
 
+    drain();
+
     if (!pool.head || others) {
         t->woken = 0;
         t->next = pool.idle;
@@ -270,6 +307,10 @@ wait_job(gsgi_thread_t *t, int others)
         pool.standby = pool.head != NULL;
 
         while (!t->woken) {
+            tell(set_watched());
+            if (t->woken) {
+                break;
+            }
             if (!pool.standby || pool.idle != self) {
                 pthread_cond_wait(&t->cond, &pool.lock);
             } else if (stand_by(t) && !t->woken

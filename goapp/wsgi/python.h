@@ -120,7 +120,6 @@ int gsgi_done_put(gsgi_job_t *job, int how);
 uint64_t gsgi_now(void);
 
 /* pool.c */
-int gsgi_job_reserve(gsgi_job_t *job, size_t size);
 int gsgi_pool_start(void);
 
 /* interpreter.c */

@@ -143,6 +143,27 @@ func TestComputing(t *testing.T) {
 	})
 }
 
+// TestAfterComputing: while threads compute, and one looks at the queue, it is
+// not told of requests. Those that come when nobody looks any more are not left
+// lying.
+func TestAfterComputing(t *testing.T) {
+	each(t, contract, func(t *testing.T, s *server) {
+		for _, pause := range []time.Duration{0, 2, 5, 10, 30} {
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() { s.want("/spin?0.05", 200, "Hello, world\n") })
+			}
+			wg.Wait()
+			time.Sleep(pause * time.Millisecond)
+			begin := time.Now()
+			s.want("/hello", 200, "Hello, world\n")
+			if d := time.Since(begin); d > time.Second {
+				t.Errorf("hello took %v, %v ms later", d, pause)
+			}
+		}
+	})
+}
+
 // TestSlowClients: clients that take and send their bytes slowly do not hold
 // a thread.
 func TestSlowClients(t *testing.T) {
