@@ -176,6 +176,9 @@ func (b *body) rest() (left int64, begun, ended bool) {
 // wait parks until the host has news. The lock is let go meanwhile.
 func (b *body) wait() error {
 	if b.x.gone() {
+		if b.x.s.InState.Load() != bridge.InOpen {
+			return nil // the host has said before what became of the body
+		}
 		return ErrGone
 	}
 	b.ask()
