@@ -114,13 +114,13 @@ func (j *job) submit(more, entries string, body []byte) {
 	n += copy(data[n:], entries)
 	copy(data[n:], body)
 	j.c.entries_len, j.c.body_len = C.uint32_t(n), C.size_t(len(body))
-	put(j.c)
+	post(j.c)
 }
 
 var inbox = C.gsgi_job_inbox()
 
-// put adds a job to the inbox.
-func put(c *C.gsgi_job_t) {
+// post adds a job to the inbox, and tells of it where that is needed.
+func post(c *C.gsgi_job_t) {
 	list := (*unsafe.Pointer)(unsafe.Pointer(&inbox.jobs))
 	for {
 		top := atomic.LoadPointer(list)
