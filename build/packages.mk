@@ -6,8 +6,8 @@ RUN_PACKAGES := $(BUILD_PACKAGES) curl python3-cherrypy3 python3-django \
 	python3-flask
 WSGI_PACKAGES := gunicorn libapache2-mod-wsgi-py3 uwsgi-core \
 	uwsgi-plugin-python3
-TEST_PACKAGES := $(RUN_PACKAGES) $(WSGI_PACKAGES) chromium clang-14 \
-	gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-rt-14-dev \
+TEST_PACKAGES := $(RUN_PACKAGES) $(WSGI_PACKAGES) chromium clang \
+	gcc-aarch64-linux-gnu libc6-dev-arm64-cross libclang-rt-dev \
 	nghttp2-client openssl python3-bottle strace
 BENCH_PACKAGES := $(RUN_PACKAGES) $(WSGI_PACKAGES) nghttp2-client wrk
 
