@@ -30,7 +30,7 @@ for part in "${parts[@]}"; do
         files=(nginx/*.c)
         s=${NGINX_SRC:-/usr/share/nginx/src}/src
         system "$s"/{core,event,event/modules,event/quic,os/unix} \
-            "$s"/{http,http/modules,http/v2} build/out/nginx
+            "$s"/{http,http/modules,http/v2,http/v3} build/out/nginx
         ;;
     python)
         files=(goapp/wsgi/*.c)

@@ -102,10 +102,7 @@ func (b *driftBuild) module(t *testing.T, d drift) string {
 		}
 	}
 	check := filepath.Join(b.dir, "check.o")
-	args := []string{"-c", "-O2", "-fPIC", "-o", check, "-I" + patched}
-	for _, dir := range []string{"core", "event", "event/modules", "os/unix", "http", "http/modules", "http/v2"} {
-		args = append(args, "-I"+filepath.Join(b.source, dir))
-	}
+	args := append([]string{"-c", "-O2", "-fPIC", "-o", check, "-I" + patched}, nginxHeaders(b.source)...)
 	args = append(args, "-I"+b.objects, "-I../../cshim/host", "-I../../nginx", "../../nginx/ngx_http_gsgi_check.c")
 	command(t, "gcc", args...)
 

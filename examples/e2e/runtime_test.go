@@ -117,13 +117,21 @@ func buildNginxOther(t *testing.T, module, library, order string) {
 	out := filepath.Dir(world.modules["nginx"])
 	args := []string{"-shared", "-fPIC", "-O2", "-o", module, "testdata/ngx_other.c",
 		fmt.Sprintf("-DOTHER_LIBRARY=%q", library), "-I" + filepath.Join(out, "nginx")}
-	for _, name := range []string{"core", "event", "event/modules", "os/unix", "http", "http/modules", "http/v2"} {
-		args = append(args, "-I"+filepath.Join(out, "nginx-src/src", name))
-	}
+	args = append(args, nginxHeaders(filepath.Join(out, "nginx-src/src"))...)
 	if order != "" {
 		args = append(args, order)
 	}
 	command(t, "gcc", args...)
+}
+
+// nginxHeaders is where NGINX's headers are, for the compiler.
+func nginxHeaders(source string) (args []string) {
+	for _, dir := range []string{
+		"core", "event", "event/modules", "event/quic", "os/unix", "http", "http/modules", "http/v2", "http/v3",
+	} {
+		args = append(args, "-I"+filepath.Join(source, dir))
+	}
+	return args
 }
 
 // command runs a program and returns what it says.
