@@ -272,7 +272,7 @@ begin(void)
 
     if (make_types() || set_stream("stdout", GSGI_LOG_NOTICE)
         || set_stream("stderr", GSGI_LOG_ERROR) || make_boot()
-        || gsgi_environ_init())
+        || gsgi_environ_init() || gsgi_dump_init())
     {
         snprintf(control.err, control.errlen, "Python does not start");
         PyErr_Print();
@@ -535,19 +535,4 @@ gsgi_python_watch(void)
     control.watch = 1;
     pthread_cond_signal(&control.cond);
     pthread_mutex_unlock(&control.lock);
-}
-
-/* faulthandler's own, which needs no lock; libpython 3.13 hides it. */
-int
-gsgi_python_dump(void)
-{
-    const char *(*dump)(int, PyInterpreterState *, PyThreadState *);
-
-    *(void **) &dump = dlsym(RTLD_DEFAULT, "_Py_DumpTracebackThreads");
-
-    if (dump) {
-        dump(2, NULL, NULL);
-    }
-
-    return dump != NULL;
 }

@@ -80,6 +80,9 @@ typedef struct {
     unsigned     finished;          /* the job is Go's again */
 } gsgi_request_t;
 
+/* traceback.c */
+int gsgi_dump_init(void);
+
 /* environ.c */
 int gsgi_environ_init(void);
 PyObject *gsgi_environ_new(gsgi_job_t *job);
