@@ -16,6 +16,7 @@
 
 #include "mod_gsgi.h"
 #include "apr_portable.h"
+#include "http_connection.h"
 
 APLOG_USE_MODULE(gsgi);
 
@@ -44,6 +45,14 @@ static int client_is_slow(gsgi_exchange_t *x)
     return poll(&pfd, 1, 0) <= 0;
 }
 
+/* Whether filters that drop the length may let the connection end the
+ * response, though they are given all of it at once. */
+static int may_close(request_rec *r)
+{
+    return r->proto_num < HTTP_VERSION(1, 1)
+           || r->connection->keepalive == AP_CONN_CLOSE;
+}
+
 /* Passes on what is in the brigade, which is empty then. */
 static int pass(gsgi_exchange_t *x)
 {
@@ -55,18 +64,25 @@ static int pass(gsgi_exchange_t *x)
         return GSGI_GOES_ON;
     }
 
-    x->out.head_out = 1;
     whole = APR_BUCKET_IS_EOS(APR_BRIGADE_LAST(x->out.bb));
 
-    if (whole) {
-        gsgi_response_guard(x, 0);
+    if (!x->out.head_out) {
+        gsgi_response_guard(x, !whole || may_close(r));
     }
 
+    x->out.head_out = 1;
     rv = ap_pass_brigade(r->output_filters, x->out.bb);
     apr_brigade_cleanup(x->out.bb);
 
     if (!whole) {
-        gsgi_response_guard(x, 1);
+        gsgi_response_guard(x, !gsgi_response_is_framed(x));
+    }
+    else if (x->out.guarded) {
+        if (rv == APR_SUCCESS && !r->main && !gsgi_response_is_framed(x)) {
+            ap_flush_conn(r->connection);
+        }
+
+        gsgi_response_guard(x, 0);
     }
 
     /* 100 Continue makes no sense any more */

@@ -350,28 +350,34 @@ void gsgi_response_cut(gsgi_exchange_t *x)
         r->main->no_cache = 1;
     }
 
-    gsgi_response_guard(x, 1);
+    gsgi_response_guard(x, !gsgi_response_is_framed(x));
 
     if (x->out.guarded) {
         c->aborted = 1;
     }
 }
 
+/* Whether the client can tell a whole response from a part of it; known when
+ * the head has passed httpd's filters. */
+int gsgi_response_is_framed(gsgi_exchange_t *x)
+{
+    request_rec *r = x->r;
+
+    return r->chunked || r->connection->master
+           || apr_table_get(r->headers_out, "Content-Length");
+}
+
 /*
  * Where the end of the connection is the end of the response, an end that is
- * not ours must not look like it: an MPM that stops at once closes sockets.
+ * not ours must not look like it: an MPM that stops at once closes sockets,
+ * and so does the system behind a crash.  It is on before the client can have
+ * the first byte, and goes off when the system has the last.
  */
 void gsgi_response_guard(gsgi_exchange_t *x, int on)
 {
-    request_rec *r = x->r;
-    struct linger reset = { 1, 0 };
+    struct linger reset = { 0, 0 };
 
     if (on == x->out.guarded || x->fd == -1) {
-        return;
-    }
-
-    if (on && (r->chunked || r->connection->master
-               || apr_table_get(r->headers_out, "Content-Length"))) {
         return;
     }
 

@@ -258,7 +258,7 @@ typedef struct {
     int                 buffering;      /* what the client leaves is spooled */
     int                 head_in;        /* the application has answered */
     int                 head_out;       /* the client has something of it */
-    int                 guarded;       /* see gsgi_response_guard */
+    int                 guarded;        /* see gsgi_response_guard */
     int                 inlined;        /* the slot's own body is dealt with */
     int                 dirty;          /* something may be held back */
     int                 discard;        /* nobody listens any more */
@@ -334,6 +334,7 @@ int gsgi_response_take(gsgi_exchange_t *x, apr_uint32_t events);
 int gsgi_response_idle(gsgi_exchange_t *x);
 int gsgi_response_pending(gsgi_exchange_t *x);
 void gsgi_response_cut(gsgi_exchange_t *x);
+int gsgi_response_is_framed(gsgi_exchange_t *x);
 void gsgi_response_guard(gsgi_exchange_t *x, int on);
 
 /* Its body: sends a list of chunks and gives them back. */

@@ -208,6 +208,11 @@ ngx_http_gsgi_process_head(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx)
         return NGX_DONE;
     }
 
+    if (r == r->main && !ngx_http_gsgi_framed(r)) {
+        ctx->guarded = 1;
+        ngx_http_gsgi_guard(r, 1);
+    }
+
     return NGX_OK;
 }
 

@@ -251,6 +251,7 @@ typedef struct {
     unsigned                    whole:1;       /* END was taken */
     unsigned                    ended:1;       /* END or CUT was taken */
     unsigned                    last_sent:1;
+    unsigned                    guarded:1;     /* a close would reset */
     unsigned                    released:1;    /* RELEASE was taken */
     unsigned                    done:1;
 } ngx_http_gsgi_ctx_t;
@@ -288,7 +289,6 @@ void ngx_http_gsgi_body_starved(ngx_event_t *ev);
 
 ngx_int_t ngx_http_gsgi_admit(ngx_http_gsgi_worker_t *w);
 void ngx_http_gsgi_enter(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx);
-void ngx_http_gsgi_show_cut(ngx_http_request_t *r);
 void ngx_http_gsgi_leave_queue(ngx_http_gsgi_ctx_t *ctx);
 void ngx_http_gsgi_run_queue(ngx_http_gsgi_worker_t *w);
 void ngx_http_gsgi_reset_queue(ngx_http_gsgi_worker_t *w);
@@ -303,6 +303,9 @@ void ngx_http_gsgi_finalize(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
 void ngx_http_gsgi_finish(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx,
     ngx_int_t rc);
 void ngx_http_gsgi_send(ngx_http_request_t *r, ngx_http_gsgi_ctx_t *ctx);
+void ngx_http_gsgi_show_cut(ngx_http_request_t *r);
+ngx_int_t ngx_http_gsgi_framed(ngx_http_request_t *r);
+void ngx_http_gsgi_guard(ngx_http_request_t *r, ngx_uint_t on);
 ngx_int_t ngx_http_gsgi_take_chunks(ngx_http_request_t *r,
     ngx_http_gsgi_ctx_t *ctx);
 void ngx_http_gsgi_put_buf(ngx_http_gsgi_ctx_t *ctx, ngx_chain_t *cl);

@@ -263,6 +263,8 @@ ngx_http_gsgi_cleanup(void *data)
 {
     ngx_http_gsgi_ctx_t *ctx = data;
 
+    ngx_http_request_t  *r;
+
     if (ctx->slot || ctx->queued) {
 
         if (ngx_http_gsgi_shutdown_passed(ctx->worker)) {
@@ -273,6 +275,14 @@ ngx_http_gsgi_cleanup(void *data)
         } else {
             ngx_http_gsgi_outcome(ctx, aborted);
         }
+    }
+
+    r = ctx->request;
+
+    if (ctx->guarded && ctx->last_sent && !r->buffered
+        && !r->connection->buffered && !r->connection->error)
+    {
+        ngx_http_gsgi_guard(r, 0);
     }
 
     ngx_http_gsgi_end(ctx, GSGI_HOST_ABORT);

@@ -1031,43 +1031,53 @@ ngx_http_gsgi_cut(ngx_http_request_t *r)
 void
 ngx_http_gsgi_show_cut(ngx_http_request_t *r)
 {
-    ngx_uint_t         visible;
+    if (ngx_http_gsgi_framed(r)) {
+        return;
+    }
+
+    ngx_http_gsgi_guard(r, 1);
+
+#if (NGX_HTTP_SSL)
+
+    if (r->connection->ssl) {
+        r->connection->ssl->no_wait_shutdown = 1;
+        r->connection->ssl->no_send_shutdown = 1;
+    }
+
+#endif
+}
+
+
+/* whether the end of the connection is not the end of the response */
+
+ngx_int_t
+ngx_http_gsgi_framed(ngx_http_request_t *r)
+{
+    r = r->main;
+
+    return r->chunked || r->header_only
+           || r->headers_out.content_length_n != -1
+           || r->http_version >= NGX_HTTP_VERSION_20;
+}
+
+
+/* whoever closes the connection now resets it, be it the system */
+
+void
+ngx_http_gsgi_guard(ngx_http_request_t *r, ngx_uint_t on)
+{
     struct linger      linger;
     ngx_connection_t  *c;
 
     c = r->connection;
 
-    /* where the end of the connection is the end of the response */
+    linger.l_onoff = on;
+    linger.l_linger = 0;
 
-    visible = r->main->chunked || r->main->headers_out.content_length_n > 0;
-
-#if (NGX_HTTP_V2)
-
-    if (r->stream) {
-        visible = 1;
-    }
-
-#endif
-
-    if (!visible && r->http_version < NGX_HTTP_VERSION_20) {
-
-        linger.l_onoff = 1;
-        linger.l_linger = 0;
-
-        if (setsockopt(c->fd, SOL_SOCKET, SO_LINGER,
-                       (const void *) &linger, sizeof(struct linger)) == -1)
-        {
-            ngx_log_error(NGX_LOG_ALERT, c->log, ngx_socket_errno,
-                          "setsockopt(SO_LINGER) failed");
-        }
-
-#if (NGX_HTTP_SSL)
-
-        if (c->ssl) {
-            c->ssl->no_wait_shutdown = 1;
-            c->ssl->no_send_shutdown = 1;
-        }
-
-#endif
+    if (setsockopt(c->fd, SOL_SOCKET, SO_LINGER,
+                   (const void *) &linger, sizeof(struct linger)) == -1)
+    {
+        ngx_log_error(NGX_LOG_ALERT, c->log, ngx_socket_errno,
+                      "setsockopt(SO_LINGER) failed");
     }
 }

@@ -2,9 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -145,5 +148,46 @@ func TestCrashWithManyGoroutines(t *testing.T) {
 		assert.GreaterOrEqual(t, len(begun), n, "goroutines in the trace")
 		assert.GreaterOrEqual(t, len(whole), n, "goroutines with their origin")
 		assert.Equal(t, n, strings.Count(text, "app.bystander("), "bystanders")
+	})
+}
+
+// TestResponsesThatTheConnectionEnds: where nothing but the end of the
+// connection ends a response, the death of the worker is not taken for it,
+// from the first byte on. strace holds up what tells the system so.
+func TestResponsesThatTheConnectionEnds(t *testing.T) {
+	everyServer(t, []string{nginx, event, worker, prefork}, func(t *testing.T, kind string) {
+		conf := inRoom(kind, setup{server: standardRoot(kind), app: "-entries=8080"})
+		conf.top = "worker_processes 1;"
+		s := launchUnclean(t, kind, conf)
+		s.untilAnswers(t)
+		t.Run("it is whole", func(t *testing.T) {
+			const size = 20 << 20
+			w := s.dial(t)
+			w.Conn.(*net.TCPConn).SetReadBuffer(16 << 10)
+			w.send("GET /gen?n=%d HTTP/1.0\r\n\r\n", size)
+			time.Sleep(200 * time.Millisecond) // the server has to wait
+			res, err := http.ReadResponse(w.in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			assert.EqualValues(t, -1, res.ContentLength)
+			n, err := io.Copy(io.Discard, res.Body)
+			assert.NoError(t, err)
+			assert.EqualValues(t, size, n)
+		})
+		t.Run("the worker dies", func(t *testing.T) {
+			defer strace(t, s.workers(), "-o", "/dev/null", "-e", "trace=setsockopt",
+				"-e", "inject=setsockopt:delay_enter=200000")()
+			w := s.dial(t)
+			w.send("GET /slow?n=1000&ms=100 HTTP/1.0\r\n\r\n")
+			if _, err := w.in.Peek(1); err != nil {
+				t.Fatal(err)
+			}
+			for _, pid := range s.workers() {
+				assert.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+			}
+			text, err := io.ReadAll(w.in)
+			assert.Error(t, err, "%q looks whole", text)
+		})
 	})
 }

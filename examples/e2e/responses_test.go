@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -240,23 +241,42 @@ func TestFilesLeaveBySendfile(t *testing.T) {
 func (x *target) traced(t *testing.T, want int64, f func()) int64 {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "trace")
-	cmd := exec.Command("strace", "-f", "-qq", "-e", "trace=sendfile,sendfile64", "-e", "signal=none",
-		"-o", out, "-p", strconv.Itoa(x.workers()[0]))
-	stderr := new(strings.Builder)
-	cmd.Stderr = stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer cmd.Process.Signal(syscall.SIGINT)
-	if !untilTraced(x.workers()[0]) {
-		t.Fatalf("strace does not attach: %s", stderr)
-	}
+	defer strace(t, x.workers()[:1], "-e", "trace=sendfile,sendfile64", "-o", out)()
 	f()
 	for end := time.Now().Add(5 * time.Second); sentIn(t, out) < want && time.Now().Before(end); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	return sentIn(t, out)
+}
+
+// strace attaches itself to processes until the function that it returns is
+// called.
+func strace(t *testing.T, pids []int, args ...string) (end func()) {
+	t.Helper()
+	args = append(args, "-f", "-qq", "-e", "signal=none")
+	for _, pid := range pids {
+		args = append(args, "-p", strconv.Itoa(pid))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, "strace", args...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
+	cmd.WaitDelay = 2 * time.Second // it may not notice that a process was killed
+	stderr := new(strings.Builder)
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	end = func() {
+		cancel()
+		cmd.Wait()
+	}
+	for _, pid := range pids {
+		if !untilTraced(pid) {
+			end()
+			t.Fatalf("strace does not attach: %s", stderr)
+		}
+	}
+	return end
 }
 
 // sentIn adds up the sendfile calls of a trace.
