@@ -22,8 +22,10 @@ include build/bench.mk
 NGINX_PORT ?= 8080
 APACHE_PORT ?= 8081
 EXAMPLE ?= showcase
+SUITE ?= trixie
 
-.PHONY: help build run test soak bench microbench install clean lint always
+.PHONY: help build run test debian soak bench microbench install clean lint \
+	always
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s%s\n", $$1, $$2 }' \
@@ -43,6 +45,9 @@ run: build ## serve the examples with NGINX and with Apache until Ctrl-C
 
 test: build ## run all tests
 	@build/test.sh all
+
+debian: ## run make test in another release of Debian, SUITE=trixie
+	@build/debian.sh $(SUITE)
 
 soak: build ## run mixed traffic with crashes and reloads for SOAK_MINUTES
 	@build/soak.sh
