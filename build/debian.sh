@@ -36,6 +36,7 @@ bootstrap() {
     sources > "$root.new/etc/apt/sources.list"
     cp -r /etc/apt/apt.conf.d/. "$root.new/etc/apt/apt.conf.d/"
     mkdir -p "$root.new/usr/local/go"
+    : > "$root.new/go.mod"       # what is inside is not of our module
     mv "$root.new" "$root"
     chroot "$root" apt-get -q update
 }
