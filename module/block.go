@@ -59,36 +59,54 @@ type Block struct {
 // formed.
 func (b *Block) parse(data []byte) error {
 	b.data = unsafe.String(unsafe.SliceData(data), len(data))
-	for off := 0; off < len(data); {
+	off := 0
+	for ; len(data)-off >= bridge.EntrySize; off = int(b.begin) { // the facts are in front
+		e := data[off:]
+		name, value := lengths(e)
+		if e[0] != bridge.EntryMeta {
+			break
+		}
+		if bridge.EntrySize+value > len(e) || !b.fact(e[1], name, off) {
+			return b.malformed(off)
+		}
+		b.begin = uint32(off + bridge.EntrySize + value)
+	}
+	for off < len(data) {
 		e := data[off:]
 		if len(e) < bridge.EntrySize {
 			return b.malformed(off)
 		}
 		name, value := lengths(e)
 		size := bridge.EntrySize + name + value
-		if size > len(e) {
-			return b.malformed(off)
-		}
-		switch e[0] {
-		case bridge.EntryMeta:
-			if id := e[1]; id == 0 || id >= uint8(metaMax) || name != 0 {
-				return b.malformed(off)
-			}
-			b.meta[e[1]] = uint32(off + bridge.EntrySize)
-			if b.headers+b.params == 0 {
-				b.begin = uint32(off + size)
-			}
-		case bridge.EntryHeader:
-			b.headers++
-			b.sized = b.sized || string(e[bridge.EntrySize:][:name]) == "Content-Length"
-		case bridge.EntryParam:
-			b.params++
-		default:
+		if size > len(e) || !b.other(e, name, off) {
 			return b.malformed(off)
 		}
 		off += size
 	}
 	return nil
+}
+
+func (b *Block) fact(id byte, name, off int) bool {
+	if id == 0 || id >= byte(metaMax) || name != 0 {
+		return false
+	}
+	b.meta[id] = uint32(off + bridge.EntrySize)
+	return true
+}
+
+func (b *Block) other(e []byte, name, off int) bool {
+	switch e[0] {
+	case bridge.EntryHeader:
+		b.headers++
+		b.sized = b.sized || string(e[bridge.EntrySize:][:name]) == "Content-Length"
+	case bridge.EntryParam:
+		b.params++
+	case bridge.EntryMeta:
+		return b.fact(e[1], name, off)
+	default:
+		return false
+	}
+	return true
 }
 
 func (b *Block) malformed(off int) error {

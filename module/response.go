@@ -94,29 +94,48 @@ func (w *response) contentLength() int64 {
 	return n
 }
 
-// pack takes the header into h.
+// pack takes the header into h. Most handlers set a type and a length at most,
+// for which no map has to be walked.
 func (w *response) pack(h *head) {
+	known := 0
+	if _, set := w.header["Content-Length"]; set {
+		known++
+	}
+	types, set := w.header["Content-Type"]
+	if set {
+		known++
+		w.packField(h, "Content-Type", types)
+	}
+	w.hasType, w.encoded = set, false
+	if known == len(w.header) {
+		return
+	}
+	w.encoded = first(w.header, "Content-Encoding") != ""
 	for name, values := range w.header {
 		if strings.HasPrefix(name, http.TrailerPrefix) {
 			w.prefixed = true
 			continue
 		}
-		for _, value := range values {
-			if !w.own(h, name, value) {
-				continue
-			}
-			value = trimBlanks(value)
-			problem := checkHeader(name, value)
-			if problem == "" {
-				problem = h.add(name, value)
-			}
-			if problem != "" {
-				w.x.out.broken = problem
-			}
+		if name != "Content-Type" {
+			w.packField(h, name, values)
 		}
 	}
-	_, w.hasType = w.header["Content-Type"]
-	w.encoded = first(w.header, "Content-Encoding") != ""
+}
+
+func (w *response) packField(h *head, name string, values []string) {
+	for _, value := range values {
+		if !w.own(h, name, value) {
+			continue
+		}
+		value = trimBlanks(value)
+		problem := checkHeader(name, value)
+		if problem == "" {
+			problem = h.add(name, value)
+		}
+		if problem != "" {
+			w.x.out.broken = problem
+		}
+	}
 }
 
 // own says whether a header goes out as the handler set it. Framing and the
