@@ -56,7 +56,21 @@ func newWorld(root, out string) (*world, error) {
 	}
 	w := &world{Dir: dir, Out: out, Root: root, Port: map[string]int{}, servers: map[string]*exec.Cmd{},
 		script: filepath.Join(root, "build/bench/wrk.lua")}
-	return w, errors.Join(os.Chmod(dir, 0o755), w.writeFiles())
+	return w, errors.Join(os.Chmod(dir, 0o755), w.writeFiles(), w.copyLibraries())
+}
+
+// copyLibraries puts the libraries where the servers' user can read them.
+func (w *world) copyLibraries() error {
+	for _, name := range []string{"bench/app.so", "gsgi-wsgi.so"} {
+		library, err := os.ReadFile(filepath.Join(w.Out, name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(w.Dir, filepath.Base(name)), library, 0o755)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *world) writeFiles() error {
