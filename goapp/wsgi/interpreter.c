@@ -260,6 +260,9 @@ gsgi_application(void)
 static int
 begin(void)
 {
+    static char blind[] = "wsgi: this Python does not show who holds the "
+        "interpreter lock, threads take turns less well";
+
     if (promote()) {
         return -1;
     }
@@ -268,6 +271,10 @@ begin(void)
 
     if (preinitialize() || initialize()) {
         return -1;
+    }
+
+    if (!gsgi_gil_init()) {
+        gsgi_go_log(NULL, GSGI_LOG_INFO, blind, sizeof(blind) - 1);
     }
 
     if (make_types() || set_stream("stdout", GSGI_LOG_NOTICE)

@@ -87,18 +87,6 @@ gsgi_job_reserve(gsgi_job_t *job, size_t size)
     return 0;
 }
 
-/* Whether a thread holds the interpreter lock.  From 3.12 on nobody but the
- * thread itself can tell. */
-static int
-is_locked(void)
-{
-#if PY_VERSION_HEX < 0x030c0000
-    return _PyThreadState_UncheckedGet() != NULL;
-#else
-    return 0;
-#endif
-}
-
 /* Takes the thread off the stack that it is the last of, to run. */
 static gsgi_thread_t *
 pop_idle(int doubtful)
@@ -127,7 +115,7 @@ choose(void)
         return pop_idle(0);
     }
 
-    if (!pool.coming && !is_locked()) {
+    if (!pool.coming && !gsgi_gil_locked()) {
         return pop_idle(1);
     }
 
@@ -269,7 +257,7 @@ stand_by(gsgi_thread_t *t)
 
     drain();
 
-    if (!is_locked()) {
+    if (!gsgi_gil_locked()) {
         pool.locked = 0;
     } else if (pool.locked < LOCKED_MAX) {
         pool.locked++;
@@ -354,7 +342,7 @@ was_a_moment(gsgi_thread_t *t)
 
     (void) sched_yield();
 
-    if (!is_locked()) {
+    if (!gsgi_gil_locked()) {
         return 0;
     }
 
@@ -393,7 +381,7 @@ step_back(gsgi_thread_t *t)
     PyEval_SaveThread();
     (void) sched_yield();
 
-    if (is_locked()) {
+    if (gsgi_gil_locked()) {
         wait_turn(t, 1);
     }
 

@@ -80,6 +80,11 @@ typedef struct {
     unsigned     finished;          /* the job is Go's again */
 } gsgi_request_t;
 
+/* gil.c: the first is called with the lock, before there are other threads.
+ * 0: it will not be known, and the second is always 0. */
+int gsgi_gil_init(void);
+int gsgi_gil_locked(void);
+
 /* traceback.c */
 int gsgi_dump_init(void);
 

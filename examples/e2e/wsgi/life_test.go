@@ -85,6 +85,9 @@ func replaces(t *testing.T, n int, path string, says ...string) {
 func TestThreads(t *testing.T) {
 	each(t, contract, func(t *testing.T, s *server) {
 		s.want("/hello", 200, "Hello, world\n") // Python has started
+		if strings.Contains(s.log(), "does not show who holds the interpreter lock") {
+			t.Error("the interpreter lock was not found in this Python")
+		}
 		var wg sync.WaitGroup
 		for range 6 {
 			wg.Go(func() { s.want("/sleep?2", 200, "Hello, world\n") })
