@@ -346,6 +346,12 @@ void ngx_http_gsgi_update_figures(ngx_http_gsgi_worker_t *w);
 void ngx_http_gsgi_log_text(ngx_uint_t level, ngx_log_t *log,
     ngx_str_t *name, const char *text, size_t len);
 
+/* pace */
+
+void ngx_http_gsgi_pace_start(gsgi_region_t *region, ngx_log_t *log);
+void ngx_http_gsgi_pace_resume(void);
+void ngx_http_gsgi_pace_stop(void);
+
 /* running */
 
 ngx_http_gsgi_running_t *ngx_http_gsgi_running_create(ngx_uint_t workers);

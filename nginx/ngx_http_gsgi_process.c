@@ -273,6 +273,10 @@ ngx_http_gsgi_start(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
 
     w->one_cpu = (ngx_http_gsgi_cpus() == 1);
 
+    if (w->one_cpu) {
+        ngx_http_gsgi_pace_start(w->region, cycle->log);
+    }
+
     ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
                   "gsgi \"%V\": loading \"%s\", build id \"%s\"",
                   &gmcf->name, gmcf->image.path, gmcf->image.build_id);
@@ -536,8 +540,13 @@ ngx_http_gsgi_wake(ngx_http_gsgi_worker_t *w)
 static void
 ngx_http_gsgi_yield(ngx_http_gsgi_worker_t *w)
 {
-    if (w->one_cpu && w->submitted > 1 && w->nactive <= w->submitted) {
-        sched_yield();
+    if (w->one_cpu && w->submitted) {
+
+        ngx_http_gsgi_pace_resume();
+
+        if (w->submitted > 1 && w->nactive <= w->submitted) {
+            sched_yield();
+        }
     }
 
     w->submitted = 0;
@@ -1142,6 +1151,8 @@ ngx_http_gsgi_exit_process(ngx_cycle_t *cycle)
             (void) gsgi_app_wait(w->app, NGX_HTTP_GSGI_STOP_LIMIT);
         }
     }
+
+    ngx_http_gsgi_pace_stop();
 
     while (ngx_http_gsgi_read_log(w) == NGX_AGAIN) { /* void */ }
 
