@@ -19,7 +19,8 @@
 
 #define NGX_HTTP_GSGI_PACE        1500000      /* ns */
 #define NGX_HTTP_GSGI_PACE_LOOK   10000000     /* ns: at who has the time */
-#define NGX_HTTP_GSGI_PACE_LOOKS  100          /* in vain, before it parks */
+#define NGX_HTTP_GSGI_PACE_LOOKS  100          /* in vain, before it rests */
+#define NGX_HTTP_GSGI_PACE_REST   100000000    /* ns, while requests run */
 #define NGX_HTTP_GSGI_PACE_SHARE  4            /* at least a quarter of it */
 #define NGX_HTTP_GSGI_PACE_LONG   500000       /* ns, for each request */
 
@@ -27,6 +28,7 @@
 typedef struct {
     uint64_t                    time;
     int64_t                     used;          /* by all but the loop */
+    uint64_t                    requests;
     uint64_t                    released;
 } ngx_http_gsgi_look_t;
 
@@ -141,14 +143,13 @@ ngx_http_gsgi_pacer_cycle(void *data)
     ngx_http_gsgi_pacer_t *p = data;
 
     uint64_t              until;
-    ngx_uint_t            computing, n;
+    ngx_uint_t            vain;
     struct timespec       ts;
     ngx_http_gsgi_look_t  last;
 
     (void) prctl(PR_SET_NAME, "gsgi-pace");
 
-    computing = 0;
-    n = 0;
+    vain = 1;
 
     pthread_mutex_lock(&p->mutex);
 
@@ -156,21 +157,24 @@ ngx_http_gsgi_pacer_cycle(void *data)
 
     while (!p->stop) {
 
-        if (n == NGX_HTTP_GSGI_PACE_LOOKS) {
-
+        if (vain >= NGX_HTTP_GSGI_PACE_LOOKS
+            && last.released == last.requests)
+        {
             p->parked = 1;
 
             while (p->parked) {
                 pthread_cond_wait(&p->cond, &p->mutex);
             }
 
-            n = 0;
+            vain = 1;
             ngx_http_gsgi_look(p, &last);
             continue;
         }
 
         until = ngx_http_gsgi_ns(CLOCK_MONOTONIC)
-                + (computing ? NGX_HTTP_GSGI_PACE : NGX_HTTP_GSGI_PACE_LOOK);
+                + (vain == 0 ? NGX_HTTP_GSGI_PACE
+                   : vain < NGX_HTTP_GSGI_PACE_LOOKS ? NGX_HTTP_GSGI_PACE_LOOK
+                   : NGX_HTTP_GSGI_PACE_REST);
 
         ts.tv_sec = until / 1000000000;
         ts.tv_nsec = until % 1000000000;
@@ -178,8 +182,7 @@ ngx_http_gsgi_pacer_cycle(void *data)
         (void) pthread_cond_timedwait(&p->cond, &p->mutex, &ts);
 
         if (until - last.time >= NGX_HTTP_GSGI_PACE_LOOK) {
-            computing = ngx_http_gsgi_is_computing(p, &last);
-            n = computing ? 0 : n + 1;
+            vain = ngx_http_gsgi_is_computing(p, &last) ? 0 : vain + 1;
         }
     }
 
@@ -214,6 +217,7 @@ ngx_http_gsgi_look(ngx_http_gsgi_pacer_t *p, ngx_http_gsgi_look_t *look)
     look->time = ngx_http_gsgi_ns(CLOCK_MONOTONIC);
     look->used = ngx_http_gsgi_ns(CLOCK_PROCESS_CPUTIME_ID)
                  - ngx_http_gsgi_ns(p->loop);
+    look->requests = ngx_http_gsgi_load(&p->region->stats.requests);
     look->released = ngx_http_gsgi_load(&p->region->stats.released);
 }
 
