@@ -386,7 +386,7 @@ func TestResetBodiesAreNotWhole(t *testing.T) {
 		var wg sync.WaitGroup
 		for k := range 4 {
 			f := &failing{t: t, server: s, g: newGate(t)}
-			client := x.client(t)
+			client := x.tidyClient(t)
 			conns := caught(client)
 			wg.Go(func() {
 				defer client.CloseIdleConnections()
@@ -408,13 +408,21 @@ func TestResetBodiesAreNotWhole(t *testing.T) {
 	})
 }
 
+// tidyClient closes its connections, also those that are not idle yet when it
+// is told so: their last request has just been cancelled.
+func (x *target) tidyClient(t *testing.T) *http.Client {
+	client := x.client(t)
+	client.Transport.(*http.Transport).IdleConnTimeout = time.Second
+	return client
+}
+
 // resetBuffered does so with bodies that the server receives first: no handler
 // runs.
 func (x *target) resetBuffered(t *testing.T) {
 	g := newGate(t)
 	var wg sync.WaitGroup
 	for range 4 {
-		client := x.client(t)
+		client := x.tidyClient(t)
 		wg.Go(func() {
 			defer client.CloseIdleConnections()
 			for range 250 {
