@@ -45,6 +45,8 @@ typedef struct {
 } ngx_http_gsgi_pacer_t;
 
 
+static void ngx_http_gsgi_pacer_wake(ngx_http_gsgi_pacer_t *p,
+    ngx_uint_t stop);
 static void *ngx_http_gsgi_pacer_cycle(void *data);
 static ngx_uint_t ngx_http_gsgi_is_computing(ngx_http_gsgi_pacer_t *p,
     ngx_http_gsgi_look_t *last);
@@ -103,14 +105,9 @@ ngx_http_gsgi_pace_resume(void)
 
     p = &ngx_http_gsgi_pacer;
 
-    if (!p->parked) {
-        return;
+    if (p->parked) {
+        ngx_http_gsgi_pacer_wake(p, 0);
     }
-
-    pthread_mutex_lock(&p->mutex);
-    p->parked = 0;
-    pthread_cond_signal(&p->cond);
-    pthread_mutex_unlock(&p->mutex);
 }
 
 
@@ -125,15 +122,22 @@ ngx_http_gsgi_pace_stop(void)
         return;
     }
 
-    pthread_mutex_lock(&p->mutex);
-    p->stop = 1;
-    p->parked = 0;
-    pthread_cond_signal(&p->cond);
-    pthread_mutex_unlock(&p->mutex);
+    ngx_http_gsgi_pacer_wake(p, 1);
 
     (void) pthread_join(p->thread, NULL);
 
     p->started = 0;
+}
+
+
+static void
+ngx_http_gsgi_pacer_wake(ngx_http_gsgi_pacer_t *p, ngx_uint_t stop)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->stop = stop;
+    p->parked = 0;
+    pthread_cond_signal(&p->cond);
+    pthread_mutex_unlock(&p->mutex);
 }
 
 
