@@ -19,6 +19,7 @@ typedef struct {
 } ngx_http_gsgi_layout_t;
 
 
+static ngx_int_t ngx_http_gsgi_check_modules(ngx_conf_t *cf);
 static ngx_int_t ngx_http_gsgi_check_headers(ngx_conf_t *cf);
 static ngx_int_t ngx_http_gsgi_check_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_gsgi_check_commands(ngx_conf_t *cf,
@@ -94,10 +95,27 @@ static ngx_http_gsgi_layout_t  ngx_http_gsgi_core[] = {
 };
 
 
+/*
+ * What was compiled without: with --with-compat the signature is the same,
+ * and an https request would be told to be an http one.
+ */
+
+static char  *ngx_http_gsgi_compiled_without[] = {
+#if !(NGX_HTTP_SSL)
+    "ngx_http_ssl_module",
+#endif
+#if !(NGX_HTTP_V2)
+    "ngx_http_v2_module",
+#endif
+    NULL
+};
+
+
 ngx_int_t
 ngx_http_gsgi_check_abi(ngx_conf_t *cf)
 {
-    if (ngx_http_gsgi_check_headers(cf) != NGX_OK
+    if (ngx_http_gsgi_check_modules(cf) != NGX_OK
+        || ngx_http_gsgi_check_headers(cf) != NGX_OK
         || ngx_http_gsgi_check_variables(cf) != NGX_OK)
     {
         return NGX_ERROR;
@@ -112,6 +130,33 @@ ngx_http_gsgi_check_abi(ngx_conf_t *cf)
 
     return ngx_http_gsgi_check_commands(cf, &ngx_core_module,
                                         ngx_http_gsgi_core);
+}
+
+
+static ngx_int_t
+ngx_http_gsgi_check_modules(ngx_conf_t *cf)
+{
+    char        **name;
+    ngx_uint_t    i;
+
+    for (name = ngx_http_gsgi_compiled_without; *name; name++) {
+
+        for (i = 0; cf->cycle->modules[i]; i++) {
+
+            if (ngx_strcmp(cf->cycle->modules[i]->name, *name) != 0) {
+                continue;
+            }
+
+            ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                          "ngx_http_gsgi_module was built without %s, which "
+                          "this nginx has, rebuild it with the --with-http_* "
+                          "arguments that \"nginx -V\" shows", *name);
+
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 

@@ -40,14 +40,7 @@ func TestServerOfOtherStructures(t *testing.T) {
 			name = "none"
 		}
 		t.Run(name, func(t *testing.T) {
-			saved := world.modules[nginx]
-			world.modules[nginx] = b.module(t, d)
-			defer func() { world.modules[nginx] = saved }()
-			s, err := prepareServer(nginx, standard(nginx))
-			if err != nil {
-				t.Fatal(err)
-			}
-			text, err := s.check()
+			text, err := checkWith(t, b.module(t, d))
 			if d.header == "" {
 				assert.NoError(t, err, text)
 				return
@@ -61,10 +54,62 @@ func TestServerOfOtherStructures(t *testing.T) {
 	}
 }
 
+// checkWith is what nginx -t says with another module.
+func checkWith(t *testing.T, module string) (string, error) {
+	t.Helper()
+	saved := world.modules[nginx]
+	world.modules[nginx] = module
+	defer func() { world.modules[nginx] = saved }()
+	s, err := prepareServer(nginx, standard(nginx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.check()
+}
+
+// TestServerOfOtherModules configures the NGINX module by hand and as make
+// does, in a source tree that does not tell how the server was built.
+func TestServerOfOtherModules(t *testing.T) {
+	b := newDriftBuild(t)
+	source := t.TempDir()
+	for _, name := range []string{"auto", "configure", "src"} {
+		if err := os.Symlink(filepath.Join(filepath.Dir(b.source), name), filepath.Join(source, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, ssl := range []string{"", "--with-http_ssl_module"} {
+		t.Run("configure "+ssl, func(t *testing.T) {
+			b.config = t.TempDir()
+			cmd := exec.Command("sh", "-c", "./configure --with-compat "+ssl+" --builddir="+b.config)
+			cmd.Dir = source
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			text, err := checkWith(t, b.module(t, drift{}))
+			assert.Error(t, err)
+			missing := "ngx_http_ssl_module"
+			if ssl != "" {
+				missing = "ngx_http_v2_module"
+			}
+			assert.Contains(t, text, "[emerg]")
+			assert.Contains(t, text, "ngx_http_gsgi_module was built without "+missing+", which this nginx has")
+			assert.Contains(t, text, `rebuild it with the --with-http_* arguments that "nginx -V" shows`)
+		})
+	}
+	t.Run("make", func(t *testing.T) {
+		out := t.TempDir()
+		command(t, "../../build/nginx.sh", source, out, "-O2")
+		b.config = filepath.Join(out, "nginx")
+		text, err := checkWith(t, b.module(t, drift{}))
+		assert.NoError(t, err, text)
+	})
+}
+
 // A driftBuild has what the module was built from.
 type driftBuild struct {
 	source  string // NGINX's src
 	objects string
+	config  string // where NGINX's configure has written
 	dir     string
 }
 
@@ -77,7 +122,8 @@ func newDriftBuild(t *testing.T) *driftBuild {
 	if source := os.Getenv("NGINX_SRC"); source != "" {
 		b.source = filepath.Join(source, "src")
 	}
-	if err := os.Mkdir(b.dir, 0o755); err != nil {
+	b.config = b.objects
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -103,7 +149,7 @@ func (b *driftBuild) module(t *testing.T, d drift) string {
 	}
 	check := filepath.Join(b.dir, "check.o")
 	args := append([]string{"-c", "-O2", "-fPIC", "-o", check, "-I" + patched}, nginxHeaders(b.source)...)
-	args = append(args, "-I"+b.objects, "-I../../cshim/host", "-I../../nginx", "../../nginx/ngx_http_gsgi_check.c")
+	args = append(args, "-I"+b.config, "-I../../cshim/host", "-I../../nginx", "../../nginx/ngx_http_gsgi_check.c")
 	command(t, "gcc", args...)
 
 	module := filepath.Join(b.dir, "module.so")
