@@ -27,11 +27,12 @@ sources() {
 }
 
 bootstrap() {
-    local mirror
+    local mirror script=/usr/share/debootstrap/scripts/$suite
     build/packages.sh debootstrap
+    [ -e "$script" ] || script=${script%/*}/sid     # newer than this system
     mirror=$(sources | awk -v suite="$suite" '$3 == suite { print $2; exit }')
     debootstrap --variant=minbase --include=ca-certificates,git,make \
-        "$suite" "$root.new" "$mirror"
+        "$suite" "$root.new" "$mirror" "$script"
     rm -f "$root.new"/etc/apt/sources.list.d/*
     sources > "$root.new/etc/apt/sources.list"
     cp -r /etc/apt/apt.conf.d/. "$root.new/etc/apt/apt.conf.d/"

@@ -57,6 +57,7 @@ func TestParity(t *testing.T) {
 	var running []parityHost
 	running = append(running, parityNGINX(t)...)
 	running = append(running, parityApache(t)...)
+	running = slices.DeleteFunc(running, func(h parityHost) bool { return !same[h.name] })
 	slices.SortFunc(running, func(a, b parityHost) int { return slices.Index(hosts, a.name) - slices.Index(hosts, b.name) })
 
 	answers := make([][]string, len(running))
@@ -73,7 +74,7 @@ func TestParity(t *testing.T) {
 	for n, c := range parityCases {
 		different := false
 		for i, h := range running {
-			if answers[i][n] == answers[0][n] || !same[h.name] {
+			if answers[i][n] == answers[0][n] {
 				continue
 			}
 			different = true
@@ -102,7 +103,7 @@ func sameVersions(t *testing.T) map[string]bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	same := map[string]bool{hosts[1]: true}
+	same := map[string]bool{hosts[0]: true, hosts[1]: true}
 	for name, installed := range map[string][]string{
 		"Gunicorn": {"gunicorn", "--version"},
 		"uWSGI":    {"uwsgi", "--version"},
