@@ -17,11 +17,11 @@ type drift struct {
 
 var drifts = []drift{
 	{"http/ngx_http_request.h", "ngx_table_elt_t                  *host;",
-		"ngx_uint_t count;", `"Host" is at`},
+		"ngx_uint_t drift;", `"Host" is at`},
 	{"http/ngx_http_request.h", "} ngx_http_headers_in_t;",
-		"ngx_uint_t count;", `is at`},
+		"ngx_uint_t drift;", `is at`},
 	{"http/ngx_http_request.h", "ngx_uint_t                        status;",
-		"ngx_uint_t count;", `is at`},
+		"ngx_uint_t drift;", `is at`},
 	{"http/ngx_http_request.h", "ngx_http_headers_in_t             headers_in;",
 		"void *more;", `"Host"|"http_host" is at`},
 	{"http/ngx_http_core_module.h", "off_t         client_max_body_size;",

@@ -301,7 +301,7 @@ func explain(d cases.Differ, got cases.Fields, left map[string]string) (lines []
 		has, differs := left[name]
 		switch {
 		case name == "*":
-		case value == "?" || differs && (value == "*" || shownValue(value) == has):
+		case value == "?" || differs && (value == "*" || shownValue(value) == has) || oneOf(value, got[name]):
 			delete(left, name)
 		default:
 			lines = append(lines, fmt.Sprintf("row %s: %s is %s and was to differ as %s", d.Row, name, shown(got, name), value))
@@ -311,6 +311,12 @@ func explain(d cases.Differ, got cases.Fields, left map[string]string) (lines []
 		clear(left)
 	}
 	return lines
+}
+
+// oneOf says whether has is one of several values, "a or b".
+func oneOf(value, has string) bool {
+	several := strings.Split(value, " or ")
+	return len(several) > 1 && slices.Contains(several, has)
 }
 
 // generalRows are the rows of differences that any case may have.
