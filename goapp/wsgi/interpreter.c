@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <time.h>
+#include <unistd.h>
 
 gsgi_python_t gsgi_python;
 
@@ -80,18 +81,51 @@ preinitialize(void)
     return PyStatus_Exception(status) ? fail(status) : 0;
 }
 
-/* The program of a virtual environment is how Python finds it. */
+/* PREFIX/lib/libpython3.so -> PREFIX/bin/python3, 0 if that is not there. */
+static int
+installed_program(char *path, size_t size)
+{
+    static const char program[] = "/bin/python3";
+    Dl_info info;
+    char *slash;
+    int i;
+
+    if (!dladdr((void *) Py_GetVersion, &info) || !info.dli_fname
+        || strlen(info.dli_fname) + sizeof(program) > size)
+    {
+        return 0;
+    }
+
+    strcpy(path, info.dli_fname);
+
+    for (i = 0; i < 2; i++) {
+        slash = strrchr(path, '/');
+        if (!slash) {
+            return 0;
+        }
+        *slash = '\0';
+    }
+
+    strcat(path, program);
+
+    return access(path, X_OK) == 0;
+}
+
+/*
+ * A program is how Python finds its own files: that of the virtual
+ * environment, or of the installation that libpython is of.
+ */
 static PyStatus
 set_program(PyConfig *config)
 {
     char path[4096];
 
-    if (gsgi_python.conf.home[0] == '\0') {
-        return PyConfig_SetBytesString(config, &config->program_name,
-                                       "/usr/bin/python3");
-    }
+    if (gsgi_python.conf.home[0] != '\0') {
+        snprintf(path, sizeof(path), "%s/bin/python3", gsgi_python.conf.home);
 
-    snprintf(path, sizeof(path), "%s/bin/python3", gsgi_python.conf.home);
+    } else if (!installed_program(path, sizeof(path))) {
+        snprintf(path, sizeof(path), "/usr/bin/python3");
+    }
 
     return PyConfig_SetBytesString(config, &config->program_name, path);
 }

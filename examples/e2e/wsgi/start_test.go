@@ -1,6 +1,7 @@
 package wsgi
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,5 +151,43 @@ func TestHome(t *testing.T) {
 	}
 	each(t, setup{args: "only_here --chdir @APPS@ --home @SHARE@/venv"}, func(t *testing.T, s *server) {
 		s.want("/", 200, venv+" "+found[0]+"/only_here.py")
+	})
+}
+
+// TestPythonOfAnotherPrefix builds the library for a Python that is not the
+// system's, and looks whose modules it imports.
+func TestPythonOfAnotherPrefix(t *testing.T) {
+	prefix := filepath.Join(world.dir, "python")
+	for _, dir := range []string{"bin", "lib"} {
+		if err := os.MkdirAll(filepath.Join(prefix, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	directory, err := exec.Command("pkg-config", "--variable=libdir", "python3-embed").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(strings.TrimSpace(string(directory)) + "/libpython3.*.so.1.0")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%v %v", found, err)
+	}
+	version := regexp.MustCompile(`python3\.\d+`).FindString(found[0])
+	code, err := os.ReadFile(found[0])
+	if err := errors.Join(err,
+		os.WriteFile(filepath.Join(prefix, "lib", filepath.Base(found[0])), code, 0o755),
+		os.WriteFile(filepath.Join(prefix, "bin/python3"), nil, 0o755),
+		os.Symlink("/usr/lib/"+version, filepath.Join(prefix, "lib", version)),
+	); err != nil {
+		t.Fatal(err)
+	}
+	library := filepath.Join(prefix, "gsgi-wsgi.so")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", library, "./goapp/wsgi/gsgi-wsgi")
+	cmd.Dir = "../../.."
+	cmd.Env = append(os.Environ(), "CGO_LDFLAGS=-Wl,-rpath,"+prefix+"/lib")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	each(t, setup{library: library, args: "prefix --chdir @APPS@"}, func(t *testing.T, s *server) {
+		s.want("/", 200, prefix+" "+prefix+"/bin/python3 "+prefix+"/lib/"+version+"/os.py")
 	})
 }
