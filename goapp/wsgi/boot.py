@@ -63,10 +63,6 @@ def _set_signal(number, handler):
 
 
 def _start(paths, home):
-    if home and not os.path.isdir(home):
-        raise _Mistake("--home %s is not a directory" % home)
-    if home and not os.path.exists(os.path.join(home, "bin", "python3")):
-        raise _Mistake("--home %s has no bin/python3" % home)
     if home and os.path.exists(os.path.join(home, "pyvenv.cfg")):
         version = "python%d.%d" % sys.version_info[:2]
         if not os.path.isdir(os.path.join(home, "lib", version)):

@@ -10,6 +10,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -128,6 +129,35 @@ set_program(PyConfig *config)
     }
 
     return PyConfig_SetBytesString(config, &config->program_name, path);
+}
+
+/* Here, because Python may not start with a home that is none. */
+static int
+check_home(void)
+{
+    const char *home = gsgi_python.conf.home;
+    char path[4096];
+    struct stat st;
+
+    if (home[0] == '\0') {
+        return 0;
+    }
+
+    if (stat(home, &st) || !S_ISDIR(st.st_mode)) {
+        snprintf(control.err, control.errlen, "--home %s is not a directory",
+                 home);
+        return -1;
+    }
+
+    snprintf(path, sizeof(path), "%s/bin/python3", home);
+
+    if (access(path, F_OK)) {
+        snprintf(control.err, control.errlen, "--home %s has no bin/python3",
+                 home);
+        return -1;
+    }
+
+    return 0;
 }
 
 static int
@@ -297,7 +327,7 @@ begin(void)
     static char blind[] = "wsgi: this Python does not show who holds the "
         "interpreter lock, threads take turns less well";
 
-    if (promote()) {
+    if (check_home() || promote()) {
         return -1;
     }
 
