@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mod_gsgi.h"
+#include "apr_atomic.h"
 #include "apr_poll.h"
 #include "apr_portable.h"
 
@@ -19,6 +20,8 @@ APLOG_USE_MODULE(gsgi);
 #define GSGI_TIMEOUT    apr_time_from_sec(60)
 
 #define GSGI_FUTEX_MS   3       /* before the socket is looked at, too */
+#define GSGI_FUTEX_VAIN 8       /* waits in a row that were longer */
+#define GSGI_FUTEX_TRY  16      /* then one of so many waits tries */
 #define GSGI_SLICE_MS   1000    /* between looks at the rest of the world */
 #define GSGI_BLIND_MS   50      /* the same, where there is no socket to poll */
 #define GSGI_IDLE_MS    10      /* then what httpd holds back is flushed */
@@ -178,17 +181,46 @@ static int wait_fd(gsgi_exchange_t *x)
     return x->noisy ? -1 : x->fd;
 }
 
+/* A futex costs less than a poll, unless the wait outlasts it: after some in
+ * vain only now and then one is tried. */
+static apr_uint32_t futex_ms(gsgi_exchange_t *x)
+{
+    if (x->in.begun && !x->in.done && !x->in.full) {
+        return 0;
+    }
+
+    if (apr_atomic_read32(&gsgi_child.vain) >= GSGI_FUTEX_VAIN
+        && apr_atomic_inc32(&gsgi_child.waits) % GSGI_FUTEX_TRY != 0)
+    {
+        return 0;
+    }
+
+    return GSGI_FUTEX_MS;
+}
+
+static void learn_futex(apr_uint64_t took)
+{
+    if (took >= GSGI_FUTEX_MS * 1000000) {
+        apr_atomic_inc32(&gsgi_child.vain);
+    } else if (apr_atomic_read32(&gsgi_child.vain)) {
+        apr_atomic_set32(&gsgi_child.vain, 0);
+    }
+}
+
 /* Returns whether there is something of the client. */
 static int wait_for_news(gsgi_exchange_t *x, apr_uint32_t *events)
 {
     apr_uint64_t from = gsgi_clock();
+    apr_uint32_t futex = futex_ms(x);
     int starved = gsgi_input_starved(x);
-    int reading = x->in.begun && !x->in.done && !x->in.full;
     int ready = 0;
 
-    gsgi_slot_wait(gsgi_child.bridge, x->slot, gsgi_child.spin,
-                   reading ? 0 : GSGI_FUTEX_MS, wait_fd(x),
-                   wait_ms(x, from), events, &ready);
+    gsgi_slot_wait(gsgi_child.bridge, x->slot, gsgi_child.spin, futex,
+                   wait_fd(x), wait_ms(x, from), events, &ready);
+
+    if (futex) {
+        learn_futex(gsgi_clock() - from);
+    }
 
     if (x->head_by && (starved || gsgi_input_starved(x))) {
         /* the handler waits for the client, not the client for it */

@@ -193,6 +193,8 @@ typedef struct {
     apr_uint64_t         started;
     apr_uint32_t         delay;         /* ms, before the library is loaded */
     apr_uint32_t         spin;          /* ns */
+    apr_uint32_t         waits;         /* atomic, see futex_ms() */
+    apr_uint32_t         vain;          /* atomic, see futex_ms() */
     int                  threaded;
     int                  stopping;      /* GSGI_STOPPING_*, atomic */
     int                  active;        /* requests in the handler, atomic */
