@@ -14,7 +14,9 @@
  * while handlers compute for long, a thread wakes every 1.5 ms and sleeps at
  * once.  The p99 of the loop's wait becomes 1.4 ms instead of 3.6, for some
  * 700 switches a second (of 0.3, 0.6 and 1 ms, where handlers get less of the
- * processor, it is 2.6, 2.3 and 1.8).  Nothing depends on it.
+ * processor, it is 2.6, 2.3 and 1.8).  Handlers that compute for less than
+ * two of these times have the scheduler look by what they do.  Nothing depends
+ * on it.
  */
 
 #define NGX_HTTP_GSGI_PACE        1500000      /* ns */
@@ -22,7 +24,7 @@
 #define NGX_HTTP_GSGI_PACE_LOOKS  100          /* in vain, before it rests */
 #define NGX_HTTP_GSGI_PACE_REST   100000000    /* ns, while requests run */
 #define NGX_HTTP_GSGI_PACE_SHARE  4            /* at least a quarter of it */
-#define NGX_HTTP_GSGI_PACE_LONG   500000       /* ns, for each request */
+#define NGX_HTTP_GSGI_PACE_LONG   (2 * NGX_HTTP_GSGI_PACE)    /* a request */
 
 
 typedef struct {
