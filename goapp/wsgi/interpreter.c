@@ -116,30 +116,16 @@ installed_program(char *path, size_t size)
  * A program is how Python finds its own files: that of the virtual
  * environment, or of the installation that libpython is of.
  */
-static PyStatus
-set_program(PyConfig *config)
-{
-    char path[4096];
-
-    if (gsgi_python.conf.home[0] != '\0') {
-        snprintf(path, sizeof(path), "%s/bin/python3", gsgi_python.conf.home);
-
-    } else if (!installed_program(path, sizeof(path))) {
-        snprintf(path, sizeof(path), "/usr/bin/python3");
-    }
-
-    return PyConfig_SetBytesString(config, &config->program_name, path);
-}
-
-/* Here, because Python may not start with a home that is none. */
 static int
-check_home(void)
+find_program(char *path, size_t size)
 {
     const char *home = gsgi_python.conf.home;
-    char path[4096];
     struct stat st;
 
     if (home[0] == '\0') {
+        if (!installed_program(path, size)) {
+            snprintf(path, size, "/usr/bin/python3");
+        }
         return 0;
     }
 
@@ -149,7 +135,7 @@ check_home(void)
         return -1;
     }
 
-    snprintf(path, sizeof(path), "%s/bin/python3", home);
+    snprintf(path, size, "%s/bin/python3", home);
 
     if (access(path, F_OK)) {
         snprintf(control.err, control.errlen, "--home %s has no bin/python3",
@@ -164,8 +150,13 @@ static int
 initialize(void)
 {
     static char *argv[] = { "gsgi" };
+    char program[4096];
     PyConfig config;
     PyStatus status;
+
+    if (find_program(program, sizeof(program))) {
+        return -1;
+    }
 
     PyConfig_InitPythonConfig(&config);
     config.parse_argv = 0;
@@ -173,7 +164,7 @@ initialize(void)
     config.user_site_directory = 0;
     config.pathconfig_warnings = 0;
 
-    status = set_program(&config);
+    status = PyConfig_SetBytesString(&config, &config.program_name, program);
 
     if (!PyStatus_Exception(status)) {
         status = PyConfig_SetBytesArgv(&config, 1, argv);
@@ -327,7 +318,7 @@ begin(void)
     static char blind[] = "wsgi: this Python does not show who holds the "
         "interpreter lock, threads take turns less well";
 
-    if (check_home() || promote()) {
+    if (promote()) {
         return -1;
     }
 
