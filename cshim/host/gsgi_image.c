@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -28,7 +29,8 @@
 #define MFD_EXEC  0x0010U
 #endif
 
-#define GSGI_IMAGE_MAX  (INT64_C(2) << 30)
+#define GSGI_IMAGE_MAX    (INT64_C(2) << 30)
+#define GSGI_IMAGE_PIECE  (1024 * 1024)
 
 #define GSGI_IMAGE_SEALS                                                      \
     (F_SEAL_SEAL|F_SEAL_SHRINK|F_SEAL_GROW|F_SEAL_WRITE)
@@ -287,16 +289,39 @@ gsgi_image_write(int fd, const char *data, size_t len)
 }
 
 
+/* Not every file system can be the source of sendfile. */
+
+static ssize_t
+gsgi_image_piece(gsgi_image_open_t *o)
+{
+    char     buf[65536];
+    ssize_t  n;
+
+    n = sendfile(o->copy, o->source, NULL, GSGI_IMAGE_PIECE);
+
+    if (n != -1 || (errno != EINVAL && errno != ENOSYS)) {
+        return n;
+    }
+
+    n = read(o->source, buf, sizeof(buf));
+
+    if (n > 0 && gsgi_image_write(o->copy, buf, n) != GSGI_OK) {
+        return -1;
+    }
+
+    return n;
+}
+
+
 static int
 gsgi_image_copy(gsgi_image_open_t *o, const struct stat *st)
 {
-    char         buf[65536];
     off_t        total;
     ssize_t      n;
     struct stat  now;
 
-    for (total = 0; /* void */ ; total += n) {
-        n = read(o->source, buf, sizeof(buf));
+    for (total = 0; total <= st->st_size; total += n) {
+        n = gsgi_image_piece(o);
 
         if (n == -1 && errno == EINTR) {
             n = 0;
@@ -304,20 +329,16 @@ gsgi_image_copy(gsgi_image_open_t *o, const struct stat *st)
         }
 
         if (n == -1) {
-            return gsgi_image_fail(o, "cannot be read: %s", strerror(errno));
-        }
-
-        if (n == 0 || total + n > st->st_size) {
-            break;
-        }
-
-        if (gsgi_image_write(o->copy, buf, n) != GSGI_OK) {
             return gsgi_image_fail(o, "cannot be copied: %s",
                                    strerror(errno));
         }
+
+        if (n == 0) {
+            break;
+        }
     }
 
-    if (n != 0 || total != st->st_size || fstat(o->source, &now) == -1
+    if (total != st->st_size || fstat(o->source, &now) == -1
         || now.st_size != st->st_size
         || now.st_mtim.tv_sec != st->st_mtim.tv_sec
         || now.st_mtim.tv_nsec != st->st_mtim.tv_nsec)
