@@ -28,6 +28,7 @@ const (
 	pythonServer  = "nginx python"
 	pythonEvent   = "apache python"
 	modWSGI       = "apache mod_wsgi"
+	siteSuffix    = " site"
 	uwsgiProgram  = "uwsgi"
 	gunicorn      = "gunicorn"
 	cleartextH2   = "h2" // NGINX's port for HTTP/2 without TLS
@@ -172,9 +173,11 @@ func (w *world) configure(server, name string) (string, error) {
 		Server  string
 		GSGI    bool
 		Streams bool
+		Site    bool // Django's site, and nothing beside it
 		Listen  int
 		H2      int
-	}{w, server, server != bareServer && !strings.HasPrefix(server, modWSGI), server == streamsServer, w.port(server), w.port(cleartextH2)})
+	}{w, server, server != bareServer && !strings.HasPrefix(server, modWSGI), server == streamsServer,
+		strings.HasSuffix(server, siteSuffix), w.port(server), w.port(cleartextH2)})
 	path := filepath.Join(w.Dir, strings.ReplaceAll(server, " ", "-")+".conf")
 	return path, errors.Join(err, os.WriteFile(path, text.Bytes(), 0o644))
 }
