@@ -36,6 +36,7 @@ typedef struct {
     const char   *directory;
     gsgi_probe_t  probe;
     int           probed;
+    int           starting;     /* was the server, then */
 } good_t;
 
 typedef struct {
@@ -222,6 +223,7 @@ static gsgi_launch_t *make_launch(apr_pool_t *p, const good_t *good)
     launch->conf.software = to_str(ap_get_server_description());
     launch->conf.name = to_str(gsgi_conf->name);
     launch->conf.state_dir = to_str(dir ? dir : "");
+    launch->conf.starting = good->starting;
 
     return launch;
 }
@@ -259,6 +261,13 @@ static int probe(apr_pool_t *p, good_t *good, char *err, apr_size_t errlen)
                              &good->probe, err, errlen);
 }
 
+/* The configuration is read for generations 0 and 1 then. */
+static int is_starting(void)
+{
+    return ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_NORMAL
+        && ap_state_query(AP_SQ_CONFIG_GEN) <= 1;
+}
+
 /* Makes an image of the library and tries it.  NULL: see *text. */
 static good_t *examine(server_rec *s, const apr_array_header_t *env,
                        const char *facts, const char **text)
@@ -278,6 +287,7 @@ static good_t *examine(server_rec *s, const apr_array_header_t *env,
     good->argv = list(pool, gsgi_conf->args);
     good->envp = list(pool, env);
     good->directory = apr_pstrdup(pool, gsgi_conf->directory);
+    good->starting = gsgi_conf->probe != 0 && is_starting();
 
     apr_temp_dir_get(&tmp, pool);
 

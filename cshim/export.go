@@ -96,10 +96,14 @@ func fits(conf *C.gsgi_start_conf_t) error {
 	case conf.abi_major != bridge.ABIMajor || conf.abi_minor > bridge.ABIMinor:
 		return fmt.Errorf("the server module speaks ABI %d.%d, the library %d.%d",
 			conf.abi_major, conf.abi_minor, bridge.ABIMajor, bridge.ABIMinor)
-	case conf.size < C.sizeof_gsgi_start_conf_t:
+	case uintptr(conf.size) < unsafe.Offsetof(conf.starting): // the end of 1.1
 		return fmt.Errorf("a configuration of %d bytes, not %d", conf.size, C.sizeof_gsgi_start_conf_t)
 	}
 	return nil
+}
+
+func starting(conf *C.gsgi_start_conf_t) bool {
+	return uintptr(conf.size) > unsafe.Offsetof(conf.starting) && conf.starting != 0
 }
 
 func str(s C.gsgi_str_t) string {
@@ -114,6 +118,7 @@ func config(conf *C.gsgi_start_conf_t) module.Config {
 		Software:     str(conf.software),
 		Name:         str(conf.name),
 		StateDir:     str(conf.state_dir),
+		Starting:     starting(conf),
 	}
 	for _, e := range unsafe.Slice(conf.entries, int(conf.nentries)) {
 		c.Entries = append(c.Entries, str(e))

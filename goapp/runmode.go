@@ -36,6 +36,12 @@ const (
 //	}
 func Mode() RunMode { return module.Mode() }
 
+// Starting reports whether Mode is Checking because the server starts: its
+// workers run the same program next, and there are no older ones to keep if it
+// is not good. What takes long, and what a worker survives when it fails, can
+// be left to them.
+func Starting() bool { return module.Starting() }
+
 // Worker returns which worker of the server this is, from 0 to count-1.
 // Standalone it is 0 of 1.
 func Worker() (index, count int) {

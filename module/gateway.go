@@ -48,6 +48,7 @@ type Config struct {
 	Software     string
 	Name         string // of the application
 	StateDir     string // for locks across workers, or ""
+	Starting     bool   // the server: no older workers serve
 }
 
 // Gateway is the application's side of a worker.
@@ -90,6 +91,13 @@ func Mode() RunMode {
 		return g.mode
 	}
 	return Standalone
+}
+
+// Starting says whether this process checks the program of a server that
+// starts.
+func Starting() bool {
+	g := Current()
+	return g != nil && g.mode == Checking && g.conf.Starting
 }
 
 func newGateway(conf Config, mode RunMode) *Gateway {

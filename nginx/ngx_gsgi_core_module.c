@@ -21,6 +21,7 @@ static char *ngx_gsgi_core_init_conf(ngx_cycle_t *cycle, void *conf);
 
 static char *ngx_gsgi_core_check(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf);
+static ngx_uint_t ngx_gsgi_core_starting(ngx_cycle_t *cycle);
 static char *ngx_gsgi_core_failed(ngx_cycle_t *cycle,
     ngx_http_gsgi_main_conf_t *gmcf, char *err);
 static char *ngx_gsgi_core_report(ngx_cycle_t *cycle,
@@ -204,8 +205,18 @@ ngx_gsgi_core_check(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf)
 }
 
 
+/* not a test, a reload or an upgrade, in which older workers serve */
+
+static ngx_uint_t
+ngx_gsgi_core_starting(ngx_cycle_t *cycle)
+{
+    return !ngx_test_config && !ngx_inherited
+           && ngx_is_init_cycle(cycle->old_cycle);
+}
+
+
 /*
- * A test and a reload are refused; a server that starts goes on without the
+ * All but a start is refused; a server that starts goes on without the
  * application and answers 503 in its stead.
  */
 
@@ -246,11 +257,7 @@ ngx_gsgi_core_report(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf,
     ngx_http_gsgi_log_text(NGX_LOG_EMERG, cycle->log, &gmcf->name,
                            err + len, ngx_strlen(err + len));
 
-    if (ngx_test_config || !ngx_is_init_cycle(cycle->old_cycle)) {
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_gsgi_core_starting(cycle) ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -518,6 +525,7 @@ ngx_gsgi_core_launch(ngx_cycle_t *cycle, ngx_http_gsgi_main_conf_t *gmcf)
     launch->conf.software.len = sizeof(NGINX_VER) - 1;
     launch->conf.name.data = (char *) gmcf->name.data;
     launch->conf.name.len = gmcf->name.len;
+    launch->conf.starting = gmcf->probe && ngx_gsgi_core_starting(cycle);
 
     dir = ngx_gsgi_core_state_dir(cycle);
 

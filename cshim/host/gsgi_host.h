@@ -96,7 +96,7 @@ typedef struct {
 /*
  * Runs the application in a child process up to ListenAndServe.  The child
  * becomes uid and gid (when this process is root and uid is not (uid_t) -1;
- * supplementary groups by initgroups(user, gid) when user is not NULL),
+ * supplementary groups are those of user and gid, or gid where it is NULL),
  * changes to the directory, closes every descriptor that is not its own, has
  * default signal dispositions and an empty mask, leads a process group of its
  * own, dies with its parent, and is killed with its group after timeout

@@ -175,6 +175,29 @@ gsgi_app_delay(gsgi_app_t *app)
 }
 
 
+/*
+ * What was checked for a server that starts, and has killed a worker since,
+ * is checked as for a reload before it may do that again.
+ */
+
+static int
+gsgi_app_check(gsgi_app_t *app)
+{
+    gsgi_probe_t   probe;
+    gsgi_launch_t  launch = *app->launch;
+
+    if (app->delay == 0 || !launch.conf.starting) {
+        return GSGI_OK;
+    }
+
+    launch.conf.starting = 0;
+
+    return gsgi_parent_probe(&launch, NULL, (uid_t) -1, (gid_t) -1,
+                             launch.conf.start_timeout, &probe, app->error,
+                             sizeof(app->error));
+}
+
+
 static int
 gsgi_app_load(gsgi_app_t *app)
 {
@@ -268,7 +291,7 @@ gsgi_app_thread(void *data)
         return NULL;
     }
 
-    if (gsgi_app_load(app) != GSGI_OK) {
+    if (gsgi_app_check(app) != GSGI_OK || gsgi_app_load(app) != GSGI_OK) {
         gsgi_app_state(app, GSGI_APP_FAILED);
         return NULL;
     }

@@ -248,6 +248,22 @@ func TestBinaryUpgrade(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	first := s.master()
 	old := s.workers()
+
+	// A new binary does not start beside the old one with an application that
+	// cannot serve: half of the requests would go to it.
+	if err := os.WriteFile(filepath.Join(s.dir, "app.so"), []byte("no library"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s.signal(t, syscall.SIGUSR2)
+	s.log.want(t, 0, `\[emerg\].*app\.so" is not a shared library`)
+	s.log.want(t, 0, `exited with code 1`)
+	until(t, "the old binary's pid file is back", func() bool {
+		text, _ := os.ReadFile(filepath.Join(s.dir, "pid"))
+		return strings.TrimSpace(string(text)) == strconv.Itoa(first)
+	})
+	assert.Equal(t, old, s.workers())
+
+	mark := s.log.mark()
 	if err := s.writeVersion(2, true); err != nil {
 		t.Fatal(err)
 	}
@@ -283,5 +299,5 @@ func TestBinaryUpgrade(t *testing.T) {
 	for _, pid := range append(slices.Clone(fresh), s.master()) {
 		gone(t, pid)
 	}
-	s.log.never(t, 0, `exited on signal|exited with code [1-9]|\[(alert|emerg|crit)\]`)
+	s.log.never(t, mark, `exited on signal|exited with code [1-9]|\[(alert|emerg|crit)\]`)
 }

@@ -19,7 +19,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +34,7 @@ var boot string
 // App is a Python application, running in this process.
 type App struct {
 	opts    Options
-	off     bool // the configuration is checked without Python
+	off     bool // the check is one without Python
 	through http.Handler
 	once    sync.Once
 }
@@ -67,29 +66,24 @@ func New(o Options) (*App, error) {
 		a.off = true
 		return a, nil
 	}
-	if err := a.start(); err != nil {
+	paths, err := o.settle()
+	if err != nil {
+		return nil, err
+	}
+	// The workers import the application next, and survive what it raises:
+	// the first request need not wait for two imports.
+	if goapp.Starting() {
+		a.off = true
+		return a, nil
+	}
+	if err := a.start(paths); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-func (a *App) start() error {
+func (a *App) start(paths []string) error {
 	o := &a.opts
-	if o.Dir != "" {
-		if err := os.Chdir(o.Dir); err != nil {
-			return fmt.Errorf("wsgi: --chdir: %w", err)
-		}
-	}
-	paths, err := o.sysPath()
-	if err != nil {
-		return fmt.Errorf("wsgi: --path: %w", err)
-	}
-	for _, e := range o.Env {
-		name, value, _ := strings.Cut(e, "=")
-		if err := os.Setenv(name, value); err != nil {
-			return fmt.Errorf("wsgi: --env: %w", err)
-		}
-	}
 	done := C.gsgi_done_open()
 	if done < 0 {
 		return errors.New("wsgi: no descriptor is left for an eventfd")
@@ -100,7 +94,7 @@ func (a *App) start() error {
 	// A Python thread in a callback counts as one that runs Go until it is
 	// found out not to: the others must not wait for that.
 	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + o.Threads)
-	err = startPython(conf, room)
+	err := startPython(conf, room)
 	if err == nil {
 		go watch(o.Threads)
 		if o.Reload && goapp.Mode() != goapp.Checking {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -108,6 +109,27 @@ func (o *Options) check() error {
 		}
 	}
 	return nil
+}
+
+// settle sets the process up for the application. It returns what goes in
+// front of sys.path.
+func (o *Options) settle() ([]string, error) {
+	if o.Dir != "" {
+		if err := os.Chdir(o.Dir); err != nil {
+			return nil, fmt.Errorf("wsgi: --chdir: %w", err)
+		}
+	}
+	for _, e := range o.Env {
+		name, value, _ := strings.Cut(e, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return nil, fmt.Errorf("wsgi: --env: %w", err)
+		}
+	}
+	paths, err := o.sysPath()
+	if err != nil {
+		return nil, fmt.Errorf("wsgi: --path: %w", err)
+	}
+	return paths, nil
 }
 
 // sysPath is what goes in front of sys.path.

@@ -148,7 +148,7 @@ test_image_refused(void)
     free(data);
 
     check_int(test_image_open(test_path("major.so"), NULL), GSGI_MISMATCH);
-    check_has(test_err, "major.so\" was built for GSGI ABI 2.1");
+    check_has(test_err, "major.so\" was built for GSGI ABI 2.2");
 
     memset(path, 'x', sizeof(path) - 1);
     path[sizeof(path) - 1] = '\0';
@@ -181,13 +181,15 @@ test_image_independent(void)
 }
 
 
+/* The system call fails with error in this process from now on. */
+
 static void
-test_image_refuse_memfd(void)
+test_image_refuse(unsigned call, unsigned error)
 {
     struct sock_filter  filter[] = {
         BPF_STMT(BPF_LD|BPF_W|BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP|BPF_JEQ|BPF_K, SYS_memfd_create, 0, 1),
-        BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ERRNO|EPERM),
+        BPF_JUMP(BPF_JMP|BPF_JEQ|BPF_K, call, 0, 1),
+        BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ERRNO|error),
         BPF_STMT(BPF_RET|BPF_K, SECCOMP_RET_ALLOW)
     };
     struct sock_fprog  prog = { 4, filter };
@@ -203,7 +205,7 @@ test_image_unlinked_child(void)
     char         dir[64];
     struct stat  st;
 
-    test_image_refuse_memfd();
+    test_image_refuse(SYS_memfd_create, EPERM);
 
     check_int(test_image_open(test_path("app.so"), NULL), GSGI_ERROR);
     check_has(test_err, "cannot be copied into a memfd");
@@ -234,6 +236,21 @@ static void
 test_image_unlinked(void)
 {
     check_int(test_fork(test_image_unlinked_child), 0);
+}
+
+
+static void
+test_image_by_hand_child(void)
+{
+    test_image_refuse(SYS_sendfile, EINVAL);
+    test_image_constructors();
+}
+
+
+static void
+test_image_by_hand(void)
+{
+    check_int(test_fork(test_image_by_hand_child), 0);
 }
 
 
@@ -284,6 +301,7 @@ const test_t  test_image[] = {
     { "image: the file may change afterwards", test_image_independent },
     { "image: an unlinked file where a memfd is refused",
       test_image_unlinked },
+    { "image: copied where sendfile cannot", test_image_by_hand },
     { "image: descriptors 0 to 2 are left alone", test_image_low },
     { "image: no descriptor is lost", test_image_leaks },
     { NULL, NULL }

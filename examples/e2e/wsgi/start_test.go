@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestNames: how an application may be named.
@@ -132,6 +133,56 @@ func TestFailsInWorker(t *testing.T) {
 			t.Errorf("the rest of the server: %d", a.status)
 		}
 	})
+}
+
+// imports is how often imported.py has been imported for a server.
+func (s *server) imports() int {
+	text, _ := os.ReadFile(filepath.Join(s.dir, "state/imports"))
+	return strings.Count(string(text), "\n")
+}
+
+// TestImportsOnce: a server that starts imports the application in its worker
+// alone; its first page is as early as that. A test and a reload try it first.
+func TestImportsOnce(t *testing.T) {
+	each(t, setup{args: "imported --chdir @APPS@", env: []string{"IMPORTS=@DIR@/state/imports"}}, func(t *testing.T, s *server) {
+		s.want("/", 200, "imported")
+		if n := s.imports(); n != 1 {
+			t.Errorf("imported %d times at the start", n)
+		}
+		if text, ok := s.check(); !ok || s.imports() != 2 {
+			t.Errorf("a test (passed: %v): %d imports: %s", ok, s.imports(), text)
+		}
+		if s.kind == nginx {
+			s.reload()
+			s.wait("a check and a worker", 15*time.Second, func() bool { return s.imports() == 4 })
+		}
+	})
+}
+
+// TestCrashInImport: the first worker of a server that starts may die of the
+// import; the next one tries it elsewhere, and serves the rest.
+func TestCrashInImport(t *testing.T) {
+	for _, c := range []struct{ name, env, says string }{
+		{"crash", "CRASH=1", `ended by signal 6 \(Aborted\) before it served`},
+		{"exit", "EXIT=1", `ended with exit code 1 before it served`},
+	} {
+		conf := setup{args: "imported --chdir @APPS@", env: []string{"IMPORTS=@DIR@/state/imports", c.env}, quiet: true}
+		t.Run(c.name, func(t *testing.T) {
+			each(t, conf, func(t *testing.T, s *server) {
+				s.says(c.says)
+				if a := s.get("/"); a.status != 503 {
+					t.Errorf("failed: %d %q", a.status, a.body)
+				}
+				time.Sleep(2500 * time.Millisecond) // the next one would be due
+				if n := s.imports(); n != 2 {
+					t.Errorf("imported %d times: a worker and a check, that is all", n)
+				}
+				if a := s.get("/plain"); a.status != 200 {
+					t.Errorf("the rest of the server: %d", a.status)
+				}
+			})
+		})
+	}
 }
 
 // TestHome: packages of a virtual environment.

@@ -1,0 +1,13 @@
+import os
+
+with open(os.environ["IMPORTS"], "a") as f:
+    print(os.getpid(), file=f)
+if os.environ.get("CRASH"):
+    os.abort()
+if os.environ.get("EXIT"):
+    os._exit(1)
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"imported"]
