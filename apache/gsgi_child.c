@@ -556,6 +556,13 @@ void gsgi_child_init(apr_pool_t *pchild, server_rec *s)
     gsgi_child.owners = apr_pcalloc(pchild, gsgi_child.region->nslots
                                             * sizeof(gsgi_owner_t));
 
+    if (gsgi_conf->board
+        && gsgi_child_check(gsgi_conf->launch, gsgi_conf->board, err,
+                            sizeof(err)) != GSGI_OK) {
+        failed(err);
+        return;
+    }
+
     if (enter_board(gsgi_conf->launch) != GSGI_OK) {
         failed("no memory for its log");
         return;

@@ -261,11 +261,16 @@ static int probe(apr_pool_t *p, good_t *good, char *err, apr_size_t errlen)
                              &good->probe, err, errlen);
 }
 
-/* The configuration is read for generations 0 and 1 then. */
-static int is_starting(void)
+/* The configuration is read for generations 0 and 1 then; httpd -k restart
+ * reads it, too, beside the server that it is for. */
+static int is_starting(apr_pool_t *p)
 {
+    pid_t pid;
+
     return ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_NORMAL
-        && ap_state_query(AP_SQ_CONFIG_GEN) <= 1;
+        && ap_state_query(AP_SQ_CONFIG_GEN) <= 1
+        && (ap_read_pid(p, ap_pid_fname, &pid) != APR_SUCCESS
+            || pid == getpid() || kill(pid, 0) == -1);
 }
 
 /* Makes an image of the library and tries it.  NULL: see *text. */
@@ -287,7 +292,7 @@ static good_t *examine(server_rec *s, const apr_array_header_t *env,
     good->argv = list(pool, gsgi_conf->args);
     good->envp = list(pool, env);
     good->directory = apr_pstrdup(pool, gsgi_conf->directory);
-    good->starting = gsgi_conf->probe != 0 && is_starting();
+    good->starting = gsgi_conf->probe != 0 && is_starting(pool);
 
     apr_temp_dir_get(&tmp, pool);
 

@@ -96,7 +96,7 @@ func fits(conf *C.gsgi_start_conf_t) error {
 	case conf.abi_major != bridge.ABIMajor || conf.abi_minor > bridge.ABIMinor:
 		return fmt.Errorf("the server module speaks ABI %d.%d, the library %d.%d",
 			conf.abi_major, conf.abi_minor, bridge.ABIMajor, bridge.ABIMinor)
-	case uintptr(conf.size) < unsafe.Offsetof(conf.starting): // the end of 1.1
+	case uintptr(conf.size) < unsafe.Offsetof(conf.starting):
 		return fmt.Errorf("a configuration of %d bytes, not %d", conf.size, C.sizeof_gsgi_start_conf_t)
 	}
 	return nil

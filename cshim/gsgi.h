@@ -38,7 +38,7 @@ extern "C" {
 #endif
 
 #define GSGI_ABI_MAJOR  1
-#define GSGI_ABI_MINOR  2
+#define GSGI_ABI_MINOR  1
 
 #define GSGI_MAGIC  UINT64_C(0x3149424149475347)    /* "GSGIABI1" */
 
@@ -107,10 +107,13 @@ typedef struct {
     char              *err;             /* room for a NUL-terminated text */
     size_t             errlen;
 
-    uint64_t           starting;        /* 1.2; not 0: the server starts, its
-                                           workers come next, there are none
-                                           before them that serve; a check can
-                                           leave to them what they survive */
+    /* what follows is there as far as size says */
+
+    uint64_t           starting;        /* gsgi_probe only.  Not 0: the server
+                                           starts, its workers come next, and
+                                           none before them serve; the check
+                                           can leave to them what they survive
+                                           */
 } gsgi_start_conf_t;
 
 /*

@@ -258,6 +258,12 @@ ngx_http_gsgi_start(ngx_cycle_t *cycle, ngx_http_gsgi_worker_t *w,
 
     gsgi_board_last_words(w->board, 0, ngx_http_gsgi_last_words, w);
 
+    if (gsgi_child_check(&gmcf->launch, w->board, err, errlen) != GSGI_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_time_update();
+
     w->figures = gsgi_child_board_enter(w->board, &record, &delay);
 
     if (gsgi_child_board_log(w->board, w->figures, w->bridge) != GSGI_OK) {

@@ -16,7 +16,7 @@ import (
 // Version of the ABI that this package speaks, and the region's magic number.
 const (
 	ABIMajor = 1
-	ABIMinor = 2
+	ABIMinor = 1
 	Magic    = 0x3149424149475347
 )
 

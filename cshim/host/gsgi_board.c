@@ -118,7 +118,7 @@ gsgi_board_keep(gsgi_board_t *board, gsgi_board_worker_t *w)
 /* Several workers may find the same dead one: who swaps its pid counts it. */
 
 static void
-gsgi_board_bury(gsgi_board_t *board, gsgi_board_record_t *record)
+gsgi_board_bury_one(gsgi_board_t *board, gsgi_board_record_t *record)
 {
     uint32_t  pid;
     uint64_t  load;
@@ -137,6 +137,7 @@ gsgi_board_bury(gsgi_board_t *board, gsgi_board_record_t *record)
 
     if (gsgi_board_now() < load + GSGI_BOARD_EARLY) {
         __atomic_fetch_add(&board->early, 1, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&board->died, 1, __ATOMIC_SEQ_CST);
 
     } else {
         __atomic_store_n(&board->early, 0, __ATOMIC_SEQ_CST);
@@ -145,6 +146,17 @@ gsgi_board_bury(gsgi_board_t *board, gsgi_board_record_t *record)
     gsgi_board_keep(board, &record->worker);
 
     __atomic_store_n(&record->worker.pid, 0, __ATOMIC_SEQ_CST);
+}
+
+
+void
+gsgi_board_bury(gsgi_board_t *board)
+{
+    uint32_t  i;
+
+    for (i = 0; i < board->nrecords; i++) {
+        gsgi_board_bury_one(board, &board->records[i]);
+    }
 }
 
 
@@ -194,12 +206,9 @@ gsgi_board_worker_t *
 gsgi_child_board_enter(gsgi_board_t *board, uint32_t *worker_out,
     uint32_t *delay_out)
 {
-    uint32_t              i;
     gsgi_board_record_t  *record;
 
-    for (i = 0; i < board->nrecords; i++) {
-        gsgi_board_bury(board, &board->records[i]);
-    }
+    gsgi_board_bury(board);
 
     *delay_out = gsgi_board_delay(__atomic_load_n(&board->early,
                                                   __ATOMIC_SEQ_CST));

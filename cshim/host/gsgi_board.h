@@ -23,12 +23,17 @@ struct gsgi_board_s {
     size_t               size;      /* of the mapping */
     uint32_t             nrecords;
     uint32_t             early;     /* deaths in a row, atomic */
+    uint32_t             died;      /* one was early, and no check has shown
+                                       since that it need not be; atomic */
     u_char              *words;     /* log rings of the records, or NULL */
     gsgi_board_worker_t  past;      /* sums of the workers that are gone */
     gsgi_board_record_t  records[];
 };
 
 int gsgi_board_alive(uint32_t pid);
+
+/* Counts the workers that have died, each once. */
+void gsgi_board_bury(gsgi_board_t *board);
 
 u_char *gsgi_words_create(uint32_t records);
 void gsgi_words_destroy(u_char *words, uint32_t records);

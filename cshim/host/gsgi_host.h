@@ -17,10 +17,11 @@
  *   gsgi_status.c                     the status page
  *
  * Names say where a function may run: gsgi_parent_* in the master or parent,
- * before any fork of a worker, gsgi_child_* in the worker at its start, the
- * rest in the worker.  "Loop thread" is NGINX's only thread; with a bridge of
- * GSGI_REGION_RING all but the gsgi_child_* functions belong to it.  Without,
- * every request thread may call everything, for its own slot.
+ * before any fork of a worker, gsgi_child_* in the worker at its start (one of
+ * them calls gsgi_parent_probe), the rest in the worker.  "Loop thread" is
+ * NGINX's only thread; with a bridge of GSGI_REGION_RING all but the
+ * gsgi_child_* functions belong to it.  Without, every request thread may call
+ * everything, for its own slot.
  *
  * Errors come as a gsgi_rc and a NUL-terminated text in err (lower case, no
  * full stop, names the file and the cause).
@@ -103,7 +104,8 @@ typedef struct {
  * milliseconds.  Its standard error is a pipe to this process: its last lines
  * are in err when it fails.  It is reaped by its pid.
  *
- * Returns: GSGI_OK with probe_out filled; GSGI_ERROR.
+ * Returns: GSGI_OK with probe_out filled; GSGI_ERROR: the application is not
+ * good; GSGI_NOMEM: there was no process, pipe or memory to try it in.
  */
 int gsgi_parent_probe(const gsgi_launch_t *launch, const char *user,
     uid_t uid, gid_t gid, uint32_t timeout, gsgi_probe_t *probe_out,
@@ -435,6 +437,19 @@ void gsgi_parent_board_destroy(gsgi_board_t *board);
  */
 gsgi_board_worker_t *gsgi_child_board_enter(gsgi_board_t *board,
     uint32_t *worker_out, uint32_t *delay_out);
+
+/*
+ * What a worker does before gsgi_child_board_enter, while it has neither
+ * threads nor connections: where the check was that of a server that starts
+ * (launch->conf.starting), and a worker has ended early since, it runs the
+ * whole check, as gsgi_parent_probe and in as many milliseconds as the library
+ * may take to start.
+ *
+ * Returns: GSGI_OK, also when there was no process to try it in: the delay is
+ * what is left then; GSGI_ERROR: this worker must not load it, err says why.
+ */
+int gsgi_child_check(const gsgi_launch_t *launch, gsgi_board_t *board,
+    char *err, size_t errlen);
 void gsgi_child_board_leave(gsgi_board_t *board, gsgi_board_worker_t *w);
 
 /*

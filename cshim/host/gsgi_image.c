@@ -289,7 +289,8 @@ gsgi_image_write(int fd, const char *data, size_t len)
 }
 
 
-/* Not every file system can be the source of sendfile. */
+/* Not every file system can be the source of sendfile, nor is it always
+ * allowed. */
 
 static ssize_t
 gsgi_image_piece(gsgi_image_open_t *o)
@@ -299,7 +300,7 @@ gsgi_image_piece(gsgi_image_open_t *o)
 
     n = sendfile(o->copy, o->source, NULL, GSGI_IMAGE_PIECE);
 
-    if (n != -1 || (errno != EINVAL && errno != ENOSYS)) {
+    if (n != -1 || errno == EINTR) {
         return n;
     }
 

@@ -175,29 +175,6 @@ gsgi_app_delay(gsgi_app_t *app)
 }
 
 
-/*
- * What was checked for a server that starts, and has killed a worker since,
- * is checked as for a reload before it may do that again.
- */
-
-static int
-gsgi_app_check(gsgi_app_t *app)
-{
-    gsgi_probe_t   probe;
-    gsgi_launch_t  launch = *app->launch;
-
-    if (app->delay == 0 || !launch.conf.starting) {
-        return GSGI_OK;
-    }
-
-    launch.conf.starting = 0;
-
-    return gsgi_parent_probe(&launch, NULL, (uid_t) -1, (gid_t) -1,
-                             launch.conf.start_timeout, &probe, app->error,
-                             sizeof(app->error));
-}
-
-
 static int
 gsgi_app_load(gsgi_app_t *app)
 {
@@ -219,6 +196,7 @@ gsgi_app_load(gsgi_app_t *app)
     conf.abi_major = GSGI_ABI_MAJOR;
     conf.abi_minor = GSGI_ABI_MINOR;
     conf.report_fd = -1;
+    conf.starting = 0;
     conf.region = app->region;
     conf.err = text;
     conf.errlen = sizeof(text);
@@ -291,7 +269,7 @@ gsgi_app_thread(void *data)
         return NULL;
     }
 
-    if (gsgi_app_check(app) != GSGI_OK || gsgi_app_load(app) != GSGI_OK) {
+    if (gsgi_app_load(app) != GSGI_OK) {
         gsgi_app_state(app, GSGI_APP_FAILED);
         return NULL;
     }

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gsgi_board.h"
 #include "gsgi_probe.h"
 
 #define GSGI_PROBE_TICK  20     /* ms between looks at the child */
@@ -74,7 +75,7 @@ gsgi_parent_probe(const gsgi_launch_t *launch, const char *user, uid_t uid,
     if (run == NULL) {
         snprintf(err, errlen, "no memory to probe \"%s\"",
                  launch->image->path);
-        return GSGI_ERROR;
+        return GSGI_NOMEM;
     }
 
     run->launch = launch;
@@ -110,6 +111,37 @@ gsgi_parent_probe(const gsgi_launch_t *launch, const char *user, uid_t uid,
 }
 
 
+int
+gsgi_child_check(const gsgi_launch_t *launch, gsgi_board_t *board, char *err,
+    size_t errlen)
+{
+    int            rc;
+    gsgi_probe_t   probe;
+    gsgi_launch_t  whole = *launch;
+
+    gsgi_board_bury(board);
+
+    if (!launch->conf.starting
+        || !__atomic_load_n(&board->died, __ATOMIC_SEQ_CST))
+    {
+        return GSGI_OK;
+    }
+
+    whole.conf.starting = 0;
+
+    rc = gsgi_parent_probe(&whole, NULL, (uid_t) -1, (gid_t) -1,
+                           whole.conf.start_timeout, &probe, err, errlen);
+
+    if (rc == GSGI_OK) {
+        __atomic_store_n(&board->died, 0, __ATOMIC_SEQ_CST);
+    }
+
+    /* what could not be tried is loaded, with a delay */
+
+    return rc == GSGI_NOMEM ? GSGI_OK : rc;
+}
+
+
 /* All signals wait until the child has shed the server's handlers. */
 
 static int
@@ -122,7 +154,7 @@ gsgi_probe_start(gsgi_probe_run_t *run, gsgi_probe_child_t *child, char *err,
     if (pipe2(report, O_CLOEXEC) == -1) {
         snprintf(err, errlen, "no pipe to probe \"%s\": %s",
                  run->launch->image->path, strerror(errno));
-        return GSGI_ERROR;
+        return GSGI_NOMEM;
     }
 
     if (pipe2(output, O_CLOEXEC) == -1) {
@@ -130,7 +162,7 @@ gsgi_probe_start(gsgi_probe_run_t *run, gsgi_probe_child_t *child, char *err,
                  run->launch->image->path, strerror(errno));
         close(report[0]);
         close(report[1]);
-        return GSGI_ERROR;
+        return GSGI_NOMEM;
     }
 
     child->report = report[1];
@@ -159,7 +191,7 @@ gsgi_probe_start(gsgi_probe_run_t *run, gsgi_probe_child_t *child, char *err,
                  run->launch->image->path, strerror(failed));
         close(report[0]);
         close(output[0]);
-        return GSGI_ERROR;
+        return GSGI_NOMEM;
     }
 
     fcntl(run->report, F_SETFL, O_NONBLOCK);

@@ -46,6 +46,9 @@ typedef struct {
  */
 void gsgi_probe_guard(gsgi_probe_child_t *child) __attribute__((noreturn));
 
+/* Closes these descriptors, both ends included. */
+void gsgi_probe_close(unsigned first, unsigned last);
+
 /* Runs in the child, after the fork, with all signals blocked. */
 void gsgi_probe_child(gsgi_probe_child_t *child) __attribute__((noreturn));
 

@@ -135,9 +135,9 @@ gsgi_probe_stdio(gsgi_probe_child_t *child)
 }
 
 
-/* Both ends included; by hand where the kernel or a filter refuses. */
+/* By hand where the kernel or a filter refuses. */
 
-static void
+void
 gsgi_probe_close(unsigned first, unsigned last)
 {
     struct rlimit  limit;

@@ -157,8 +157,11 @@ gsgi_probe_guard(gsgi_probe_child_t *child)
         _exit(1);
     }
 
+    /* a connection of the server is closed only when nobody has it open */
+
     close(child->report);
     close(child->output);
+    gsgi_probe_close(3, ~0U);
 
     status = gsgi_probe_await(pid);
     gsgi_probe_sweep();

@@ -52,7 +52,8 @@ var ErrSecond = errors.New("wsgi: a process has one Python interpreter, and it h
 
 // New starts the interpreter and imports the application. Once in a process.
 // What is wrong with the application has been logged, with Python's traceback,
-// when it returns an error.
+// when it returns an error. In the check of a server that starts, and with
+// Unchecked in any, it does neither, and the App answers 503.
 func New(o Options) (*App, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("wsgi: %w", err)

@@ -62,6 +62,17 @@ def _set_signal(number, handler):
     return signal.getsignal(number)
 
 
+_exit = os._exit
+_server = os.getpid()
+
+
+def _leave(status):
+    # 2 from a worker of NGINX, 15 from a child of httpd end the server
+    if status in (2, 15) and os.getpid() == _server:
+        status = 1
+    _exit(status)
+
+
 def _start(paths, home):
     if home and os.path.exists(os.path.join(home, "pyvenv.cfg")):
         version = "python%d.%d" % sys.version_info[:2]
@@ -71,6 +82,7 @@ def _start(paths, home):
     sys.path[:0] = [p for p in dict.fromkeys(paths) if p not in sys.path]
     sys.stdin = open(os.devnull)
     signal.signal = _set_signal
+    os._exit = _leave
 
 
 def _split(spec):

@@ -68,6 +68,10 @@ func (r *relay) finish(j *job, cut bool) {
 // wrapped in middleware or mounted by [goapp.Dispatch]. Requests that come to
 // the App itself take a shorter way.
 func (a *App) Application(env *goapp.Environ, start goapp.StartResponse) goapp.Body {
+	if a.off {
+		start(http.StatusServiceUnavailable, nil)
+		return goapp.Bytes(nil)
+	}
 	r := &relay{env: env, events: make(chan event, 1), reply: make(chan C.int, 1)}
 	j := jobs.get()
 	j.r = r

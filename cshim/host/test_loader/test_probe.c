@@ -133,6 +133,8 @@ test_probe_descriptors(void)
     }
 
     report = test_report();
+    check(strlen(test_fact(report, "guard")) > 0);
+    check(strstr(test_fact(report, "guard"), "/dev/zero") == NULL);
     snprintf(list, sizeof(list), "%s", test_fact(report, "fds"));
     free(report);
     check_has(list, "0=/dev/null 1=pipe:");
@@ -438,6 +440,62 @@ test_probe_small_err(void)
 }
 
 
+static gsgi_board_t  *test_probe_board;
+
+
+static void
+test_probe_die(void)
+{
+    uint32_t  worker, delay;
+
+    gsgi_child_board_enter(test_probe_board, &worker, &delay);
+}
+
+
+static int
+test_probe_put_off_mode(const char *mode, uint64_t starting)
+{
+    gsgi_launch_t  *launch;
+
+    launch = test_launch("app.so", mode, NULL);
+    launch->conf.start_timeout = TEST_TIMEOUT;
+    launch->conf.starting = starting;
+    test_err[0] = '\0';
+
+    return gsgi_child_check(launch, test_probe_board, test_err,
+                            sizeof(test_err));
+}
+
+
+/* A worker makes up for it when another one has died. */
+
+static void
+test_probe_put_off(void)
+{
+    test_probe_board = gsgi_parent_board_create(4);
+
+    check_int(test_probe_put_off_mode("init-exit", 1), GSGI_OK);
+
+    test_fork(test_probe_die);
+    check_int(test_probe_put_off_mode("init-exit", 0), GSGI_OK);
+    check_int(test_probe_put_off_mode("init-exit", 1), GSGI_ERROR);
+    check_has(test_err, "ended with exit code 3 before it served");
+
+    /* as long as it is so, also when a worker has left in order */
+
+    gsgi_child_board_leave(test_probe_board,
+                           gsgi_child_board_enter(test_probe_board,
+                                                  &(uint32_t) { 0 },
+                                                  &(uint32_t) { 0 }));
+    check_int(test_probe_put_off_mode("init-exit", 1), GSGI_ERROR);
+
+    check_int(test_probe_put_off_mode("", 1), GSGI_OK);
+    check_int(test_probe_put_off_mode("init-exit", 1), GSGI_OK);
+
+    gsgi_parent_board_destroy(test_probe_board);
+}
+
+
 const test_t  test_probe[] = {
     { "probe: entries are reported", test_probe_ok },
     { "probe: arguments, environment, directory, signals",
@@ -452,6 +510,8 @@ const test_t  test_probe[] = {
     { "probe: dies with its parent", test_probe_orphan },
     { "probe: the server's children and descriptors",
       test_probe_server },
+    { "probe: put off by a start, made up for by a worker",
+      test_probe_put_off },
     { "probe: without descriptors 0 and 2", test_probe_low },
     { "probe: a small room for the text", test_probe_small_err },
     { NULL, NULL }

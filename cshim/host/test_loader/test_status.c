@@ -126,7 +126,7 @@ test_status_json(void)
     test_page[n] = '\0';
 
     check(test_status_valid());
-    check_has(test_page, "{\"version\":\"1.2\",\"application\":\"site "
+    check_has(test_page, "{\"version\":\"1.1\",\"application\":\"site "
               "\\\"a\\\\b\\\"\\u000a\",\"state\":\"ready\",\"worker\":{");
     check_has(test_page, "\"requests\":12,");
     check_has(test_page, "\"taken\":11,");

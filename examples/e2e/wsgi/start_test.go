@@ -7,8 +7,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gsgi/gsgi/examples/internal/testserver"
 )
 
 // TestNames: how an application may be named.
@@ -165,11 +168,15 @@ func TestCrashInImport(t *testing.T) {
 	for _, c := range []struct{ name, env, says string }{
 		{"crash", "CRASH=1", `ended by signal 6 \(Aborted\) before it served`},
 		{"exit", "EXIT=1", `ended with exit code 1 before it served`},
+		{"exit with what would end NGINX", "EXIT=2", `ended with exit code 1 before it served`},
+		{"exit with what would end httpd", "EXIT=15", `ended with exit code 1 before it served`},
 	} {
 		conf := setup{args: "imported --chdir @APPS@", env: []string{"IMPORTS=@DIR@/state/imports", c.env}, quiet: true}
 		t.Run(c.name, func(t *testing.T) {
 			each(t, conf, func(t *testing.T, s *server) {
-				s.says(c.says)
+				s.wait("the check in the next worker", 30*time.Second, func() bool {
+					return regexp.MustCompile(c.says).MatchString(s.log())
+				})
 				if a := s.get("/"); a.status != 503 {
 					t.Errorf("failed: %d %q", a.status, a.body)
 				}
@@ -179,6 +186,17 @@ func TestCrashInImport(t *testing.T) {
 				}
 				if a := s.get("/plain"); a.status != 200 {
 					t.Errorf("the rest of the server: %d", a.status)
+				}
+				if s.kind == apache {
+					return
+				}
+				// The worker after one that has ended in order is no wiser.
+				if err := syscall.Kill(testserver.Children(s.first.Process.Pid)[0], syscall.SIGQUIT); err != nil {
+					t.Fatal(err)
+				}
+				s.wait("another check", 15*time.Second, func() bool { return s.imports() == 3 })
+				if n := len(regexp.MustCompile(`worker process \d+ exited`).FindAllString(s.log(), -1)); n != 2 {
+					t.Errorf("%d workers have ended", n)
 				}
 			})
 		})

@@ -5,7 +5,7 @@ with open(os.environ["IMPORTS"], "a") as f:
 if os.environ.get("CRASH"):
     os.abort()
 if os.environ.get("EXIT"):
-    os._exit(1)
+    os._exit(int(os.environ["EXIT"]))
 
 
 def application(environ, start_response):

@@ -211,6 +211,7 @@ func report() {
 	fmt.Fprintf(&b, "group %v\n", syscall.Getpgrp() == os.Getpid())
 	fmt.Fprintf(&b, "pid %d\n", os.Getpid())
 	fmt.Fprintf(&b, "fds %s\n", descriptors("/proc/self/fd"))
+	fmt.Fprintf(&b, "guard %s\n", guard())
 	fmt.Fprintf(&b, "child %s\n", child())
 	tmp := path + ".tmp"
 	if err := os.WriteFile(tmp, []byte(b.String()), 0o644); err == nil {
@@ -221,6 +222,18 @@ func report() {
 func panicNil() (isNil bool) {
 	defer func() { isNil = recover() == nil }()
 	panic(nil)
+}
+
+// guard lists the descriptors of the parent process, which may still be closing
+// them.
+func guard() string {
+	dir := fmt.Sprintf("/proc/%d/fd", os.Getppid())
+	list := descriptors(dir)
+	for end := time.Now().Add(5 * time.Second); strings.Contains(list, "/dev/zero") && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		list = descriptors(dir)
+	}
+	return list
 }
 
 func descriptors(dir string) string {
