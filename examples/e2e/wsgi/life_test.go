@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -208,19 +209,21 @@ func TestSlowClients(t *testing.T) {
 				}
 			}
 		})
-		var worst time.Duration
+		var times []time.Duration
 		for range 30 {
 			begin := time.Now()
 			s.want("/hello", 200, "Hello, world\n")
-			worst = max(worst, time.Since(begin))
+			times = append(times, time.Since(begin))
 			time.Sleep(100 * time.Millisecond)
 		}
 		close(stop)
 		wg.Wait()
-		if worst > 5*time.Second {
-			t.Errorf("hello took up to %v", worst)
+		// The disk may hold up one or the other: these clients' 320 MB go
+		// there, beside the files of other tests.
+		slices.Sort(times)
+		if typical := times[len(times)/2]; typical > time.Second {
+			t.Errorf("hello took %v, and up to %v", typical, times[len(times)-1])
 		}
-		t.Logf("%s: hello took at most %v beside %d slow clients", s.kind, worst, 2*clients)
 	})
 }
 
