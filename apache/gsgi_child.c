@@ -41,6 +41,7 @@ static int                  monitor_ends;       /* atomic */
 static int                  drained;
 static int                  retired;
 static uint32_t             seen_state;
+static char                 check_error[GSGI_ERR_MAX];
 
 const int gsgi_levels[] = {
     APLOG_DEBUG, APLOG_EMERG, APLOG_ALERT, APLOG_CRIT, APLOG_ERR,
@@ -516,6 +517,15 @@ static void failed(const char *text)
     gsgi_child.bridge = NULL;
 }
 
+/* Before other modules start threads, as mod_http2 does. */
+void gsgi_child_first(apr_pool_t *pchild, server_rec *s)
+{
+    if (gsgi_conf->launch && gsgi_conf->board) {
+        gsgi_child_check(gsgi_conf->launch, gsgi_conf->board, check_error,
+                         sizeof(check_error));
+    }
+}
+
 void gsgi_child_init(apr_pool_t *pchild, server_rec *s)
 {
     char err[GSGI_ERR_MAX] = "";
@@ -528,6 +538,11 @@ void gsgi_child_init(apr_pool_t *pchild, server_rec *s)
     gsgi_child.started = gsgi_clock();
 
     if (!gsgi_conf->launch) {
+        return;
+    }
+
+    if (check_error[0]) {
+        failed(check_error);
         return;
     }
 
@@ -555,13 +570,6 @@ void gsgi_child_init(apr_pool_t *pchild, server_rec *s)
     gsgi_child.region->host_open = 1;
     gsgi_child.owners = apr_pcalloc(pchild, gsgi_child.region->nslots
                                             * sizeof(gsgi_owner_t));
-
-    if (gsgi_conf->board
-        && gsgi_child_check(gsgi_conf->launch, gsgi_conf->board, err,
-                            sizeof(err)) != GSGI_OK) {
-        failed(err);
-        return;
-    }
 
     if (enter_board(gsgi_conf->launch) != GSGI_OK) {
         failed("no memory for its log");

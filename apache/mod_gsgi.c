@@ -82,6 +82,7 @@ static void gsgi_register_hooks(apr_pool_t *p)
     ap_hook_optional_fn_retrieve(gsgi_environ_functions, NULL, NULL,
                                  APR_HOOK_MIDDLE);
 
+    ap_hook_child_init(gsgi_child_first, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_child_init(gsgi_child_init, NULL, NULL, APR_HOOK_LAST);
     ap_hook_child_stopping(gsgi_child_stopping, NULL, NULL, APR_HOOK_FIRST);
 

@@ -209,6 +209,7 @@ extern gsgi_child_t gsgi_child;
 /* Levels of httpd for GSGI_LOG_*. */
 extern const int gsgi_levels[];
 
+void gsgi_child_first(apr_pool_t *pchild, server_rec *s);
 void gsgi_child_init(apr_pool_t *pchild, server_rec *s);
 void gsgi_child_stopping(apr_pool_t *pchild, int graceful);
 apr_uint64_t gsgi_clock(void);
