@@ -520,9 +520,15 @@ static void failed(const char *text)
 /* Before other modules start threads, as mod_http2 does. */
 void gsgi_child_first(apr_pool_t *pchild, server_rec *s)
 {
-    if (gsgi_conf->launch && gsgi_conf->board) {
-        gsgi_child_check(gsgi_conf->launch, gsgi_conf->board, check_error,
-                         sizeof(check_error));
+    if (!gsgi_conf->launch || !gsgi_conf->board) {
+        return;
+    }
+
+    gsgi_conf->launch->conf.workers = 1;
+
+    if (gsgi_child_check(gsgi_conf->launch, gsgi_conf->board, check_error,
+                         sizeof(check_error)) == GSGI_OK) {
+        check_error[0] = '\0';     /* what could not be tried has said why */
     }
 }
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -452,18 +453,40 @@ test_probe_die(void)
 }
 
 
-static int
-test_probe_put_off_mode(const char *mode, uint64_t starting)
+static gsgi_launch_t *
+test_probe_put_off_launch(const char *mode, uint64_t starting)
 {
     gsgi_launch_t  *launch;
 
     launch = test_launch("app.so", mode, NULL);
     launch->conf.start_timeout = TEST_TIMEOUT;
     launch->conf.starting = starting;
+
+    return launch;
+}
+
+
+static int
+test_probe_put_off_mode(const char *mode, uint64_t starting)
+{
     test_err[0] = '\0';
 
-    return gsgi_child_check(launch, test_probe_board, test_err,
-                            sizeof(test_err));
+    return gsgi_child_check(test_probe_put_off_launch(mode, starting),
+                            test_probe_board, test_err, sizeof(test_err));
+}
+
+
+static void
+test_probe_without_room(void)
+{
+    struct rlimit   none = { 0, 0 };
+    gsgi_launch_t  *launch;
+
+    launch = test_probe_put_off_launch("init-exit", 1);
+    setrlimit(RLIMIT_NOFILE, &none);
+
+    check_int(gsgi_child_check(launch, test_probe_board, test_err,
+                               sizeof(test_err)), GSGI_OK);
 }
 
 
@@ -480,6 +503,8 @@ test_probe_put_off(void)
     check_int(test_probe_put_off_mode("init-exit", 0), GSGI_OK);
     check_int(test_probe_put_off_mode("init-exit", 1), GSGI_ERROR);
     check_has(test_err, "ended with exit code 3 before it served");
+
+    check_int(test_fork(test_probe_without_room), 0);
 
     /* as long as it is so, also when a worker has left in order */
 
