@@ -1,6 +1,8 @@
 """What the library does in Python itself; for applications: LogHandler."""
 
 import ast
+import contextlib
+import gc
 import importlib
 import importlib.util
 import logging
@@ -156,6 +158,48 @@ def _find(module, name, call):
     return found if args is None else found(*args, **kwargs)
 
 
+@contextlib.contextmanager
+def _importing(young=100000):
+    """What an import makes stays: the collector looks at it when there is
+    much, and not at every 700 objects."""
+    first, *rest = gc.get_threshold()
+    if 0 < first < young:
+        gc.set_threshold(young, *rest)
+    try:
+        yield
+    finally:
+        now, *rest = gc.get_threshold()
+        if now == young != first:
+            if not gc.get_freeze_count():
+                gc.freeze()         # all that is young ...
+                gc.unfreeze()       # ... is old now
+            gc.set_threshold(first, *rest)
+
+
+def _import(spec, validate):
+    name, call = _split(spec)
+    if not name:
+        raise _Mistake("no application is named: MODULE:CALLABLE")
+    try:
+        module = _module(name)
+    except ModuleNotFoundError as e:
+        if e.name and (name == e.name or name.startswith(e.name + ".")):
+            raise _Mistake("there is no module %s; sys.path is %s"
+                           % (e.name, os.pathsep.join(sys.path))) from None
+        raise
+    except SystemExit as e:
+        raise _Mistake("%s has called sys.exit(%s) when it was imported"
+                       % (name, e.code)) from e
+    app = _find(module, name, call)
+    if not callable(app):
+        raise _Mistake("%s of %s is not callable, it is %r"
+                       % (call, name, app))
+    if validate:
+        from wsgiref.validate import validator
+        app = validator(app)
+    return app
+
+
 _loading = threading.Lock()
 
 
@@ -163,28 +207,8 @@ def _load(spec, validate):
     if not _loading.acquire(timeout=60):
         return None
     try:
-        name, call = _split(spec)
-        if not name:
-            raise _Mistake("no application is named: MODULE:CALLABLE")
-        try:
-            module = _module(name)
-        except ModuleNotFoundError as e:
-            if e.name and (name == e.name or name.startswith(e.name + ".")):
-                raise _Mistake("there is no module %s; sys.path is %s"
-                               % (e.name, os.pathsep.join(sys.path))
-                               ) from None
-            raise
-        except SystemExit as e:
-            raise _Mistake("%s has called sys.exit(%s) when it was imported"
-                           % (name, e.code)) from e
-        app = _find(module, name, call)
-        if not callable(app):
-            raise _Mistake("%s of %s is not callable, it is %r"
-                           % (call, name, app))
-        if validate:
-            from wsgiref.validate import validator
-            app = validator(app)
-        return app
+        with _importing():
+            return _import(spec, validate)
     finally:
         _loading.release()
 

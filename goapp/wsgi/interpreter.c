@@ -324,7 +324,13 @@ begin(void)
 
     environ = (char **) gsgi_python.conf.env;
 
-    if (preinitialize() || initialize()) {
+    if (preinitialize()) {
+        return -1;
+    }
+
+    (void) PyFile_SetOpenCodeHook(gsgi_open_code, NULL);
+
+    if (initialize()) {
         return -1;
     }
 

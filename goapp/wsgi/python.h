@@ -85,6 +85,9 @@ typedef struct {
 int gsgi_gil_init(void);
 int gsgi_gil_locked(void);
 
+/* bytecode.c: a Py_OpenCodeHookFunction */
+PyObject *gsgi_open_code(PyObject *path, void *unused);
+
 /* traceback.c */
 int gsgi_dump_init(void);
 
