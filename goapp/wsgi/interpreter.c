@@ -328,6 +328,7 @@ begin(void)
         return -1;
     }
 
+    gsgi_arena_init();
     (void) PyFile_SetOpenCodeHook(gsgi_open_code, NULL);
 
     if (initialize()) {

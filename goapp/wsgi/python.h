@@ -85,6 +85,9 @@ typedef struct {
 int gsgi_gil_init(void);
 int gsgi_gil_locked(void);
 
+/* arena.c: before Python starts */
+void gsgi_arena_init(void);
+
 /* bytecode.c: a Py_OpenCodeHookFunction */
 PyObject *gsgi_open_code(PyObject *path, void *unused);
 
