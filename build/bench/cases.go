@@ -17,6 +17,15 @@ type benchCase struct {
 	body        int // bytes of a POST, 0: GET
 }
 
+// effort is how often the usual number of rounds a case needs: a second of
+// slow pages tells little.
+func (c *benchCase) effort() int {
+	if c.group == loginGroup {
+		return 3
+	}
+	return 1
+}
+
 var twentyHeaders = func() []string {
 	list := []string{
 		"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -59,6 +68,8 @@ var waysOfPython = []struct{ name, server, prefix string }{
 	{"wsgi_apache_modwsgi", modWSGI, "/embedded"},
 	{"wsgi_apache_modwsgi_daemon", modWSGI, "/daemon"},
 }
+
+const loginGroup = "python login"
 
 // loginPage is that of Django's admin, which needs templates and no database.
 const loginPage = "/admin/login/"
@@ -104,7 +115,7 @@ func allCases() []*benchCase {
 		add(benchCase{name: way.name, group: "python hello", server: way.server, path: way.prefix + "/", connections: 32})
 	}
 	for _, way := range waysOfPython {
-		add(benchCase{name: way.name + "_login", group: "python login", server: way.server, path: way.prefix + loginPage, connections: 32})
+		add(benchCase{name: way.name + "_login", group: loginGroup, server: way.server, path: way.prefix + loginPage, connections: 32})
 	}
 	for _, way := range []int{0, 2, 3} {
 		add(benchCase{name: "prefork_" + waysOfApache[way].name, group: "prefork hello",

@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -51,7 +52,7 @@ func run() error {
 		return err
 	}
 	r := &report{Date: time.Now().UTC().Format(time.DateOnly), Machine: machine(), Seconds: *seconds, Rounds: *rounds,
-		Ratios: map[string]float64{}}
+		Ratios: map[string]float64{}, results: map[string][]result{}}
 	if err := errors.Join(r.measureCases(w, wanted), r.measureRest(w, wanted)); err != nil {
 		return err
 	}
@@ -75,10 +76,9 @@ func stopOnSignal(w *world) {
 }
 
 // measureCases runs the groups one after the other, the cases of a group in
-// turns.
+// turns, to and fro.
 func (r *report) measureCases(w *world, wanted *regexp.Regexp) error {
 	var cases []*benchCase
-	results := map[*benchCase][]result{}
 	for _, c := range allCases() {
 		if !wanted.MatchString(c.name) && !wanted.MatchString(c.group) {
 			continue
@@ -93,17 +93,19 @@ func (r *report) measureCases(w *world, wanted *regexp.Regexp) error {
 		for end < len(cases) && cases[end].group == cases[begin].group {
 			end++
 		}
-		for range *rounds {
-			for _, c := range cases[begin:end] {
+		group := slices.Clone(cases[begin:end])
+		for range *rounds * group[0].effort() {
+			for _, c := range group {
 				x, err := c.load(w, *seconds)
 				if err != nil {
 					return err
 				}
-				results[c] = append(results[c], x)
+				r.results[c.name] = append(r.results[c.name], x)
 			}
+			slices.Reverse(group)
 		}
 		for _, c := range cases[begin:end] {
-			x := c.row(results[c])
+			x := c.row(r.results[c.name])
 			r.Cases = append(r.Cases, x)
 			fmt.Printf("%-24s %9.0f requests/s  p50 %6.2f  p99 %6.2f  p99.9 %6.2f ms  %5.1f us of CPU\n",
 				x.Case, x.Median, x.P50, x.P99, x.P999, x.CPU*1e6)

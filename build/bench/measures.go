@@ -51,7 +51,7 @@ func firstVsModWSGI(w *world, _ int) (float64, error) {
 			times[i] = append(times[i], seconds)
 		}
 	}
-	return median(times[0]) / median(times[1]), nil
+	return medianRatio(times[0], times[1]), nil
 }
 
 // first is how many seconds an Apache takes from its start to an answer.
@@ -121,7 +121,7 @@ func downloadVsStatic(w *world, _ int) (float64, error) {
 			times[i] = append(times[i], seconds)
 		}
 	}
-	return median(times[0]) / median(times[1]), nil
+	return medianRatio(times[0], times[1]), nil
 }
 
 // bodyMemory is how far the resident memory of the worker grows at most in an

@@ -32,6 +32,8 @@ type report struct {
 	Rounds  int                `json:"rounds"`
 	Cases   []row              `json:"cases"`
 	Ratios  map[string]float64 `json:"ratios"`
+
+	results map[string][]result // of a case, by round
 }
 
 // noise is how far the rounds of a case may lie apart, in parts of the median,
@@ -39,13 +41,7 @@ type report struct {
 const noise = 0.35
 
 func (c *benchCase) row(rounds []result) row {
-	of := func(field func(result) float64) float64 {
-		list := make([]float64, len(rounds))
-		for i, r := range rounds {
-			list[i] = field(r)
-		}
-		return median(list)
-	}
+	of := func(field func(result) float64) float64 { return median(fields(rounds, field)) }
 	rate := func(r result) float64 { return r.rate }
 	lowest := slices.MinFunc(rounds, func(a, b result) int { return compare(a.rate, b.rate) })
 	highest := slices.MaxFunc(rounds, func(a, b result) int { return compare(a.rate, b.rate) })
@@ -59,6 +55,14 @@ func (c *benchCase) row(rounds []result) row {
 	}
 	x.Noisy = x.Max-x.Min > noise*x.Median
 	return x
+}
+
+func fields(rounds []result, field func(result) float64) []float64 {
+	list := make([]float64, len(rounds))
+	for i, r := range rounds {
+		list[i] = field(r)
+	}
+	return list
 }
 
 func compare(a, b float64) int {
@@ -86,6 +90,14 @@ type target struct {
 	over, under string // cases; p99: their latencies
 	p99         bool
 	floor, goal float64
+}
+
+// field is what is compared.
+func (t target) field(r result) float64 {
+	if t.p99 {
+		return r.p99
+	}
+	return r.rate
 }
 
 // atMost says that less is better.
@@ -124,21 +136,22 @@ var targets = []target{
 
 // compare adds the ratios whose two cases have been measured.
 func (r *report) compare() {
-	rows := map[string]row{}
-	for _, x := range r.Cases {
-		rows[x.Case] = x
-	}
 	for _, t := range targets {
-		over, under := rows[t.over], rows[t.under]
-		if over.Median == 0 || under.Median == 0 {
-			continue
-		}
-		if t.p99 {
-			r.Ratios[t.name] = over.P99 / under.P99
-		} else {
-			r.Ratios[t.name] = over.Median / under.Median
+		over, under := r.results[t.over], r.results[t.under]
+		if len(over) > 0 && len(under) > 0 {
+			r.Ratios[t.name] = medianRatio(fields(over, t.field), fields(under, t.field))
 		}
 	}
+}
+
+// medianRatio is the median of the ratios of the rounds: the two sides of a
+// round were measured next to each other, on a machine in the same mood.
+func medianRatio(over, under []float64) float64 {
+	ratios := make([]float64, len(over))
+	for i := range over {
+		ratios[i] = over[i] / under[i]
+	}
+	return median(ratios)
 }
 
 // print is the summary for a person.
