@@ -159,7 +159,7 @@ def _find(module, name, call):
 
 
 @contextlib.contextmanager
-def _importing(young=100000):
+def _importing(young=99991):    # no application sets this one itself
     """What an import makes stays: the collector looks at it when there is
     much, and not at every 700 objects."""
     first, *rest = gc.get_threshold()

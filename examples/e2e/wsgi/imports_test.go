@@ -19,7 +19,8 @@ func TestCollector(t *testing.T) {
 	usual := regexp.QuoteMeta(string(out))
 	for _, c := range []struct{ name, env, want string }{
 		{"default", "DEFAULT=1", `{"few": true, "frozen": false, "old": true, "threshold": ` + usual + `}`},
-		{"thresholds of its own", "OWN=1", `"few": false.*"threshold": \[900, 20, `},
+		{"thresholds of its own", "OWN=900", `"few": false.*"threshold": \[900, 20, `},
+		{"high ones of its own", "OWN=100000", `"few": true.*"threshold": \[100000, 20, `},
 		{"frozen", "FREEZE=1", `"few": true, "frozen": true.*"threshold": ` + usual},
 	} {
 		for _, lazy := range []string{"", " --lazy"} {
@@ -27,7 +28,7 @@ func TestCollector(t *testing.T) {
 				t.Parallel()
 				s := launch(t, nginx, setup{args: "imports --chdir @APPS@" + lazy, env: []string{c.env}})
 				if a := s.get("/"); !regexp.MustCompile(c.want).MatchString(a.body) {
-					t.Errorf("%s\nand not\n%s", a.body, c.want)
+					t.Errorf("%d %s (%v)\nand not\n%s", a.status, a.body, a.err, c.want)
 				}
 			})
 		}

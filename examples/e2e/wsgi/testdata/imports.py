@@ -8,7 +8,7 @@ import sys
 
 before = gc.get_stats()[0]["collections"]
 if "OWN" in os.environ:
-    gc.set_threshold(900, 20, 30)
+    gc.set_threshold(int(os.environ["OWN"]), 20, 30)
 if "FREEZE" in os.environ:
     gc.freeze()
 kept = [[i] for i in range(50000)]
