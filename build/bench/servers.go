@@ -81,9 +81,15 @@ func (w *world) writeFiles() error {
 		return err
 	}
 	defer big.Close()
+	hello, err := os.ReadFile(filepath.Join(w.Root, "build/bench/hello.py"))
+	if err != nil {
+		return err
+	}
 	return errors.Join(os.Mkdir(static, 0o755), os.Mkdir(filepath.Join(w.Dir, "logs"), 0o755),
 		os.WriteFile(filepath.Join(static, "hello.txt"), []byte("Hello, world\n"), 0o644),
-		big.Truncate(1<<30), os.Symlink("../big", filepath.Join(static, "big")))
+		big.Truncate(1<<30), os.Symlink("../big", filepath.Join(static, "big")),
+		os.WriteFile(filepath.Join(w.Dir, "hello.py"), hello, 0o644),
+		os.CopyFS(filepath.Join(w.Dir, "django"), os.DirFS(filepath.Join(w.Root, "examples/django"))))
 }
 
 // start runs all servers.
@@ -122,16 +128,6 @@ func (w *world) start() error {
 
 // startPython runs the servers of the same Python application.
 func (w *world) startPython() error {
-	hello, err := os.ReadFile(filepath.Join(w.Root, "build/bench/hello.py"))
-	if err == nil {
-		err = os.CopyFS(filepath.Join(w.Dir, "django"), os.DirFS(filepath.Join(w.Root, "examples/django")))
-	}
-	if err == nil {
-		err = os.WriteFile(filepath.Join(w.Dir, "hello.py"), hello, 0o644)
-	}
-	if err != nil {
-		return err
-	}
 	for _, p := range []struct {
 		name string
 		args []string
@@ -159,6 +155,14 @@ func (w *world) startPython() error {
 		}
 	}
 	return err
+}
+
+// restartPython replaces the processes of all of them.
+func (w *world) restartPython() error {
+	for _, name := range []string{pythonServer, pythonEvent, modWSGI, uwsgiProgram, gunicorn} {
+		w.end(name)
+	}
+	return w.startPython()
 }
 
 // configure fills in a template of this directory.
@@ -211,19 +215,24 @@ func (w *world) run(server, program string, args ...string) error {
 
 // stop ends all servers and removes what they have left.
 func (w *world) stop() {
-	for name, cmd := range w.servers {
-		if cmd.Process == nil {
-			continue
-		}
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		late := time.AfterFunc(endTime, func() {
-			fmt.Fprintf(os.Stderr, "bench: %s has not ended %v after SIGTERM\n", name, endTime)
-			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		})
-		_ = cmd.Wait()
-		late.Stop()
+	for name := range w.servers {
+		w.end(name)
 	}
 	_ = os.RemoveAll(w.Dir)
+}
+
+func (w *world) end(name string) {
+	cmd := w.servers[name]
+	if cmd.Process == nil {
+		return
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	late := time.AfterFunc(endTime, func() {
+		fmt.Fprintf(os.Stderr, "bench: %s has not ended %v after SIGTERM\n", name, endTime)
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	})
+	_ = cmd.Wait()
+	late.Stop()
 }
 
 // endTime is how long a server may take to end.
