@@ -77,4 +77,10 @@ func settled(t testing.TB, what string, count func() int, most int) {
 	}
 }
 
+// quiet waits until no request is in its slot any more; then no handler begins.
+func quiet(t testing.TB, s *Server) {
+	t.Helper()
+	settled(t, "slots", func() int { return int(s.Region().SlotsUsed.Load()) }, 0)
+}
+
 func goroutines() int { return runtime.NumGoroutine() }
